@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import yaml
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
 
 from adsync.resources.addomain import ADDomainSpec
 from adsync.resources.addomain_status import ADDomainStatus
@@ -101,9 +103,20 @@ DEFINITIONS: Final = (
 )
 
 
+class _Defaults(GenerateJsonSchema):
+    """Defaults as they are written in JSON ("15m"), which pydantic does for output schemas only."""
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> Schema:
+        out = super().default_schema(schema)
+        serialization: Mapping[str, Any] = schema["schema"].get("serialization") or {}
+        if out.get("default") is not None and "function" in serialization:
+            out["default"] = serialization["function"](schema["default"])
+        return out
+
+
 def structural(model: type[Model]) -> Schema:
     """The model's structural schema (apiextensions.k8s.io/v1), with every reference resolved."""
-    schema = model.model_json_schema(by_alias=True, mode="validation")
+    schema = model.model_json_schema(by_alias=True, mode="validation", schema_generator=_Defaults)
     return _clean(schema, schema.get("$defs", {}))
 
 
@@ -147,11 +160,14 @@ def _resolve(schema: Mapping[str, Any], definitions: Mapping[str, Schema]) -> Sc
 
 
 def _default(flat: Mapping[str, Any], out: Schema) -> Any:
-    """The default for the API server to fill in. Empty lists and maps are left absent; objects are filled in for the defaults in them."""
+    """The default for the API server to fill in. Empty lists and maps are left absent.
+
+    That of an object holds its fields' defaults: the API server judges it by the CEL rules before it would fill them in.
+    """
     default = flat.get("default")
     if isinstance(default, Mapping):
-        return {} if any("default" in child for child in out.get("properties", {}).values()) else None
-    return None if default in (None, []) else default
+        default = {name: child["default"] for name, child in out.get("properties", {}).items() if "default" in child} or None
+    return None if default == [] else default
 
 
 def crd(definition: Definition) -> Schema:
