@@ -75,7 +75,8 @@ def test_defaults_are_filled_in(api: ControlPlane) -> None:
         "allowedNamespaces": {"from": "Same", "mayAdopt": False},
     }
     user = make(api, "SyncedUser", {"domains": [{"name": "corp"}], "passwordSecretRef": {"name": "p"}}, "--dry-run=server")["spec"]
-    assert user == {"username": "jdoe", "domains": [{"name": "corp", "namespace": ""}], "passwordSecretRef": {"name": "p", "key": "password"}}
+    bound = [{"name": "corp", "namespace": ""}]
+    assert user == {"username": "jdoe", "domains": bound, "passwordSecretRef": {"name": "p", "key": "password"}}
 
 
 @pytest.mark.parametrize(("field", "value"), [("domainName", "other.example.com"), ("ownershipAttribute", "info")])
@@ -97,11 +98,12 @@ def test_a_spec_is_required(api: ControlPlane) -> None:
 
 
 def test_columns(api: ControlPlane) -> None:
-    for kind, change, short, columns in [
+    table: list[tuple[str, dict[str, Any], str, str]] = [
         ("ADDomain", {}, "addom", "NAME DOMAIN MODE DIRECTION READY REASON USERS GROUPS"),
         ("SyncedUser", {}, "suser", "NAME USERNAME ACCOUNT PASSWORD GROUPS READY REASON LAST SYNC"),
         ("SyncedGroup", {}, "sgroup", "NAME GROUP MEMBERS PENDING READY REASON LAST SYNC"),
-    ]:
+    ]
+    for kind, change, short, columns in table:
         make(api, kind, change, name="columns")
         assert api.kubectl("get", short, "columns", "-n", NAMESPACE).splitlines()[0].split() == columns.split()
     assert "LAST SYNC" in api.kubectl("get", "addom", "columns", "-n", NAMESPACE, "-o", "wide").splitlines()[0]

@@ -7,7 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StrictBool
 
 from adsync.resources.attributes import OwnershipAttribute, PlainAttribute, UsernameAttribute
 from adsync.resources.common import (
@@ -178,7 +178,7 @@ class Password(Spec):
 
     on_directory_change: OnDirectoryChange = OnDirectoryChange.REPORT
     """A password changed in the directory is reported (Report), or replaced by the one in the Secret (Enforce)."""
-    must_change_at_next_logon: bool = False
+    must_change_at_next_logon: StrictBool = False
     """Whether people must change the password that the operator sets at their next sign-in. Not together with Enforce."""
 
     rules: ClassVar = (
@@ -210,7 +210,7 @@ class AllowedNamespaces(Spec):
     """The domain's own namespace (Same), every namespace (All), or those that the selector matches (Selector)."""
     selector: LabelSelector | None = None
     """Matches the labels of namespaces; with from: Selector, and only then."""
-    may_adopt: bool = False
+    may_adopt: StrictBool = False
     """Whether users and groups of other namespaces than the domain's may take over existing accounts."""
 
     rules: ClassVar = (
@@ -255,7 +255,7 @@ class ADDomainSpec(Spec):
     """Who wins where both sides changed: Kubernetes or ActiveDirectory."""
     mode: Mode = Mode.APPLY
     """Apply writes to the directory; Observe plans and reports, and writes nothing to it."""
-    paused: bool = False
+    paused: StrictBool = False
     """Whether work on the domain rests. Nothing is read or written while it does."""
     adoption_policy: AdoptionPolicy = AdoptionPolicy.MATCH_EMAIL
     """Whether an account of the same name may be taken over: Never, MatchEmail (both have the same e-mail address) or Always. Groups are matched by name, unless Never."""  # noqa: E501

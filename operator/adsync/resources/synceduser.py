@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from adsync.resources.common import (
     Count,
@@ -81,7 +81,7 @@ class SyncedUserSpec(Spec):
     """The name shown to others."""
     attributes: Annotated[dict[str, Value], Field(max_length=64)] = {}
     """Further attributes by their name in the directory; only those that the domain's extraAttributes lists."""
-    suspended: bool | None = None
+    suspended: StrictBool | None = None
     """true disables the account, false enables it. Omitted: left as it is; a created account is enabled."""
     password_secret_ref: PasswordSecretRef | None = None
     """The Secret with the password. Omitted: a created account gets a random one that nobody knows, an existing one keeps its own."""
