@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from adsync.resources.names import AD_DOMAIN, API_VERSION, KINDS
 from lab.kube import ControlPlane
@@ -136,3 +137,11 @@ def test_explain_describes_every_field(api: ControlPlane) -> None:
     assert "It cannot be changed" in told
     assert AD_DOMAIN.kind in told
     assert "<no description>" not in told
+
+
+def test_the_examples_are_taken(api: ControlPlane) -> None:
+    for path in sorted((CRDS.parent / "examples").glob("*.yaml")):
+        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+            if document["apiVersion"] == API_VERSION:
+                document["metadata"]["namespace"] = NAMESPACE
+                api.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=json.dumps(document))
