@@ -67,7 +67,7 @@ def build(console: Console | None = None, module: Path = MODULE, programs: dict[
         if todo:
             go = find_go(console, module)
             console.print(
-                f"Building {len(todo)} of {len(programs)} programs of the control plane from source (Kubernetes {kubernetes_version(module)}). "
+                f"Building {len(todo)} of {len(programs)} programs of Kubernetes {kubernetes_version(module)} from source. "
                 "The first build takes about 6 minutes on two cores; the next start finds them in the cache."
             )
             directory.mkdir(exist_ok=True)

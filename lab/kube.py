@@ -110,8 +110,8 @@ class ControlPlane:
         self.processes.wait_ready("kube-apiserver", self.ready)
         self._write_kubeconfig()
 
-    def stop_apiserver(self, grace: float = 3.0) -> None:
-        """Stop kube-apiserver and wait until it is gone; `grace` 0 kills it."""
+    def stop_apiserver(self, grace: float = 0.0) -> None:
+        """End kube-apiserver and wait until it is gone: at once, or gracefully within `grace` seconds (open watches take them all)."""
         self.processes.stop("kube-apiserver", grace)
 
     def restart_apiserver(self) -> None:

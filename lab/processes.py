@@ -1,8 +1,8 @@
 """Processes that the lab starts, and surely ends again.
 
-Each is recorded (pid and start time, so that a reused pid is never taken for ours) and runs in a process group of its own. In tests they are
-tied to the life of the test run: the kernel kills them if it dies, however it dies. A lab started for a person is detached and outlives the
-command.
+Each is recorded (pid and start time, so that a reused pid is never taken for ours) and runs in a process group of its own. In tests they
+are tied to the life of the test run: the kernel kills them if it dies, however it dies. A lab started for a person is detached and outlives
+the command.
 """
 
 from __future__ import annotations
@@ -201,9 +201,9 @@ class Processes:
             child.wait()
         self._write(marks)
 
-    def stop_all(self) -> None:
+    def stop_all(self, grace: float = 10.0) -> None:
         for name in reversed(list(self.recorded())):
-            self.stop(name)
+            self.stop(name, grace)
 
 
 @contextlib.contextmanager

@@ -162,7 +162,8 @@ def _provision(recipe: Recipe, made: Path) -> None:
         ldif_add(f"OU=Service Accounts,{base}", {"objectClass": "organizationalUnit"}),
         ldif_add(recipe.service_dn, {
             "objectClass": "user", "sAMAccountName": recipe.service_account,
-            "userPrincipalName": f"{recipe.service_account}@{recipe.domain}", "unicodePwd": password_value(logins["service"]), "userAccountControl": str(NORMAL_ACCOUNT | NO_EXPIRY),
+            "userPrincipalName": f"{recipe.service_account}@{recipe.domain}", "unicodePwd": password_value(logins["service"]),
+            "userAccountControl": str(NORMAL_ACCOUNT | NO_EXPIRY),
         }),
         ldif_add(recipe.container, {"objectClass": "organizationalUnit"}),
         *(group_ldif(f"CN={name},{recipe.container}", name) for name in (recipe.scope_group, recipe.admins_group)),

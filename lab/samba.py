@@ -288,7 +288,7 @@ class DomainController:
         return service, self.search(attributes=["invocationId"], base=service, scope="base")[0]["invocationId"][0]
 
     def add_container(self, name: str, *, groups: bool = True, parent: str | None = None) -> str:
-        """A new OU below the root container, where the delegation is inherited, with groups `<name>` and `<name>-admins`. Returns the DN."""
+        """A new OU below the root container, where the delegation is inherited, with groups `<name>` and `<name>-admins`: its DN."""
         dn = f"OU={name},{parent or self.container}"
         records = [ldif_add(dn, {"objectClass": "organizationalUnit"})]
         records += [group_ldif(f"CN={group},{dn}", group) for group in (name, f"{name}-admins") if groups]

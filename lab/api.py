@@ -1,0 +1,124 @@
+"""A small client of the API server for tests, demo and benchmarks, where starting kubectl for every look would be too slow.
+
+It's the standard library only, and none of the operator's code. Connections are kept, one for each thread.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import threading
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from lab.kube import ControlPlane
+from lab.processes import LabError
+
+Manifest = dict[str, Any]
+GROUP = "apis/adsync.dev/v1alpha1"
+RESOURCES = {
+    "ADDomain": (GROUP, "addomains"),
+    "SyncedUser": (GROUP, "syncedusers"),
+    "SyncedGroup": (GROUP, "syncedgroups"),
+    "Secret": ("api/v1", "secrets"),
+    "ConfigMap": ("api/v1", "configmaps"),
+    "Event": ("api/v1", "events"),
+    "Namespace": ("api/v1", "namespaces"),
+    "Lease": ("apis/coordination.k8s.io/v1", "leases"),
+}
+
+
+class ApiError(LabError):
+    """The API server's refusal, with its HTTP status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+
+
+class KubeApi:
+    """Requests as the lab's administrator. A `namespace` of "" means all of them, or a kind that has none."""
+
+    def __init__(self, control_plane: ControlPlane) -> None:
+        self._port = int(control_plane.settings["api"])
+        self._headers = {"Authorization": f"Bearer {control_plane.token}", "Accept": "application/json"}
+        self._ca_file = str(control_plane.ca_file)
+        self._local = threading.local()
+
+    def _connection(self) -> http.client.HTTPSConnection:
+        connection: http.client.HTTPSConnection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            context = ssl.create_default_context(cafile=self._ca_file)
+            connection = self._local.connection = http.client.HTTPSConnection("127.0.0.1", self._port, timeout=60, context=context)
+        return connection
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        connection: http.client.HTTPSConnection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+            self._local.connection = None
+
+    def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
+        """One request; ApiError on any answer but success. A kept connection that the server has closed is opened anew, once."""
+        data = None if body is None else json.dumps(body)
+        for attempt in (1, 2):
+            connection = self._connection()
+            fresh = connection.sock is None
+            try:
+                connection.request(method, f"/{path}", body=data, headers={**self._headers, "Content-Type": content_type})
+                answer = connection.getresponse()
+                content = answer.read()
+                break
+            except (http.client.RemoteDisconnected, ConnectionError, BrokenPipeError):
+                self.close()
+                if fresh or attempt == 2:
+                    raise
+        parsed = json.loads(content) if content.startswith(b"{") else {"message": content.decode(errors="replace")}
+        if answer.status >= 300:
+            raise ApiError(answer.status, str(parsed.get("message", answer.reason)))
+        return parsed
+
+    @staticmethod
+    def path(kind: str, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        prefix, plural = RESOURCES[kind]
+        parts = [prefix, *(["namespaces", namespace] if namespace else []), plural, name, subresource]
+        return "/".join(part for part in parts if part)
+
+    def get(self, kind: str, namespace: str, name: str) -> Manifest:
+        found: Manifest = self.request("GET", self.path(kind, namespace, name))
+        return found
+
+    def find(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """As `get`, but None where there is none."""
+        try:
+            return self.get(kind, namespace, name)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return None
+
+    def list(self, kind: str, namespace: str = "") -> list[Manifest]:
+        items: list[Manifest] = self.request("GET", self.path(kind, namespace))["items"]
+        return items
+
+    def create(self, manifest: Mapping[str, Any]) -> Manifest:
+        metadata = manifest["metadata"]
+        made: Manifest = self.request("POST", self.path(manifest["kind"], metadata.get("namespace", "")), manifest)
+        return made
+
+    def patch(self, kind: str, namespace: str, name: str, change: Mapping[str, Any], subresource: str = "") -> Manifest:
+        """A JSON merge patch (RFC 7396)."""
+        path = self.path(kind, namespace, name, subresource)
+        changed: Manifest = self.request("PATCH", path, change, "application/merge-patch+json")
+        return changed
+
+    def delete(self, kind: str, namespace: str, name: str) -> None:
+        self.request("DELETE", self.path(kind, namespace, name))
+
+    def create_many(self, manifests: Iterable[Mapping[str, Any]], in_flight: int = 8) -> list[Manifest]:
+        """Create all of them, several at a time; the first refusal is raised."""
+        with ThreadPoolExecutor(in_flight) as pool:
+            return list(pool.map(self.create, manifests))

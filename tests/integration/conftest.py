@@ -1,0 +1,141 @@
+"""A real API server and a real domain controller, started once for the session. Each test has a namespace and a container of its own.
+
+The processes die with the test run, however it ends; files of runs that were killed are removed by the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from lab.api import ApiError, KubeApi
+from lab.kube import ControlPlane
+from lab.ldaptools import LdapError
+from lab.processes import Mark, Processes
+from lab.samba import DomainController
+from tests.integration.support import REPOSITORY, Operator, Site, unique
+
+PREFIX = "adsync-test-"
+KINDS = ("SyncedUser", "SyncedGroup", "ADDomain")
+
+
+def sweep() -> None:
+    """Remove what earlier runs left that were killed."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        try:
+            owner = Mark(**json.loads((directory / "owner.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            continue
+        if not owner.alive:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def processes() -> Iterator[Processes]:
+    """What this session starts. Logs are kept in `$ADSYNC_TEST_LOGS`, if that is set."""
+    sweep()
+    state = Path(tempfile.mkdtemp(prefix=PREFIX))
+    owner = Mark.of(os.getpid())
+    assert owner is not None
+    (state / "owner.json").write_text(json.dumps(asdict(owner)))
+    started = Processes(state)
+    try:
+        yield started
+    finally:
+        started.stop_all(grace=0)
+        if keep := os.environ.get("ADSYNC_TEST_LOGS"):
+            Path(keep).mkdir(parents=True, exist_ok=True)
+            for log in state.glob("*.log"):
+                shutil.copy(log, keep)
+        shutil.rmtree(state, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def control_plane(processes: Processes) -> ControlPlane:
+    """The API server, with adsync's CRDs. Tests that stop it must start it again."""
+    control_plane = ControlPlane(processes)
+    control_plane.start()
+    control_plane.kubectl("apply", "--server-side", "-f", str(REPOSITORY / "crds"))
+    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(REPOSITORY / "crds"))
+    return control_plane
+
+
+@pytest.fixture(scope="session")
+def dc(processes: Processes) -> Iterator[DomainController]:
+    """The domain controller of corp.example.com. Tests that stop it must start it again."""
+    controller = DomainController(processes, "corp")
+    controller.create()
+    controller.start()
+    yield controller
+    controller.remove()
+
+
+@pytest.fixture
+def api(control_plane: ControlPlane) -> Iterator[KubeApi]:
+    client = KubeApi(control_plane)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def namespace(api: KubeApi) -> Iterator[str]:
+    """A namespace of this test's own. At the end it goes, with our finalizers taken off: no operator needs to be there for that."""
+    name = unique()
+    api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    yield name
+    if api.find("Namespace", "", name) is not None:
+        api.delete("Namespace", "", name)
+    for kind in KINDS:
+        for resource in api.list(kind, name):
+            try:
+                api.patch(kind, name, resource["metadata"]["name"], {"metadata": {"finalizers": None}})
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+
+
+@pytest.fixture
+def container(dc: DomainController) -> Iterator[str]:
+    """The DN of an OU of this test's own below OU=People, where the service account has its rights. A group in it has the same name."""
+    dn = dc.add_container(unique())
+    yield dn
+    try:
+        dc.delete(dn, recursive=True)
+    except LdapError as error:
+        if error.code != 32:  # noSuchObject: the test itself has removed or renamed it
+            raise
+
+
+@pytest.fixture
+def operators(processes: Processes, control_plane: ControlPlane) -> Iterator[Callable[..., Operator]]:
+    """Makes operators (not started yet) for namespaces: `operators(namespace, options=[…])`. All are killed at the end."""
+    made: list[Operator] = []
+
+    def make(*namespaces: str, options: tuple[str, ...] = ()) -> Operator:
+        made.append(Operator(processes, control_plane, namespaces, options=options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.kill()
+
+
+@pytest.fixture
+def operator(operators: Callable[..., Operator], namespace: str) -> Operator:
+    """A running operator that serves this test's namespace."""
+    made = operators(namespace)
+    made.start()
+    return made
+
+
+@pytest.fixture
+def site(api: KubeApi, control_plane: ControlPlane, dc: DomainController, namespace: str, container: str) -> Site:
+    """This test's namespace and container together, with short ways to both; nothing is connected yet."""
+    return Site(api, control_plane, dc, namespace, container)
