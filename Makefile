@@ -19,7 +19,7 @@ VENV_STAMP := $(VENV)/.stamp-$(REQUIREMENTS_HASH)
 
 .PHONY: help
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
 
 .PHONY: demo
 demo: system venv lab ## the whole product on this machine: API server, domain controller, operator, and a guided tour
