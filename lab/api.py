@@ -9,7 +9,8 @@ import http.client
 import json
 import ssl
 import threading
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -62,24 +63,36 @@ class KubeApi:
             self._local.connection = None
 
     def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
-        """One request; ApiError on any answer but success. A kept connection that the server has closed is opened anew, once."""
+        """One request; ApiError on any answer but success. A kept connection that the server has closed is opened anew, once.
+
+        429 is waited out for up to 15 s: just after a start, or when a CRD is new, the server says so until its watch caches are filled.
+        """
         data = None if body is None else json.dumps(body)
-        for attempt in (1, 2):
-            connection = self._connection()
-            fresh = connection.sock is None
-            try:
-                connection.request(method, f"/{path}", body=data, headers={**self._headers, "Content-Type": content_type})
-                answer = connection.getresponse()
-                content = answer.read()
-                break
-            except (http.client.RemoteDisconnected, ConnectionError, BrokenPipeError):
-                self.close()
-                if fresh or attempt == 2:
-                    raise
+        kept = self._connection().sock is not None
+        patience = time.monotonic() + 15
+        try:
+            status, content = self._exchange(method, path, data, content_type)
+        except ConnectionError:
+            if not kept:
+                raise
+            status, content = self._exchange(method, path, data, content_type)
+        while status == http.client.TOO_MANY_REQUESTS and time.monotonic() < patience:
+            time.sleep(0.1)
+            status, content = self._exchange(method, path, data, content_type)
         parsed = json.loads(content) if content.startswith(b"{") else {"message": content.decode(errors="replace")}
-        if answer.status >= 300:
-            raise ApiError(answer.status, str(parsed.get("message", answer.reason)))
+        if status >= 300:
+            raise ApiError(status, str(parsed.get("message", "")))
         return parsed
+
+    def _exchange(self, method: str, path: str, data: str | None, content_type: str) -> tuple[int, bytes]:
+        connection = self._connection()
+        try:
+            connection.request(method, f"/{path}", body=data, headers={**self._headers, "Content-Type": content_type})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except BaseException:
+            self.close()
+            raise
 
     @staticmethod
     def path(kind: str, namespace: str = "", name: str = "", subresource: str = "") -> str:
@@ -118,7 +131,7 @@ class KubeApi:
     def delete(self, kind: str, namespace: str, name: str) -> None:
         self.request("DELETE", self.path(kind, namespace, name))
 
-    def create_many(self, manifests: Iterable[Mapping[str, Any]], in_flight: int = 8) -> list[Manifest]:
+    def create_many(self, manifests: Iterable[Mapping[str, Any]], in_flight: int = 8) -> Sequence[Manifest]:
         """Create all of them, several at a time; the first refusal is raised."""
         with ThreadPoolExecutor(in_flight) as pool:
             return list(pool.map(self.create, manifests))
