@@ -82,11 +82,11 @@ def refused(answer: Answer, doing: str, *, secret: str = "") -> DirectoryError:
     diagnostic = answer.diagnostic.replace(secret, "•••") if secret else answer.diagnostic
     code, win32 = answer.code, win32_code(diagnostic)
     told = f"{_NAMES.get(code, 'result')} {code}" + (f", {diagnostic}" if diagnostic else "")
-    kind, message = _judge(code, win32, doing)
+    kind, message = _judge(code, win32, diagnostic, doing)
     return kind(f"{message} ({told})", code=code, diagnostic=diagnostic)
 
 
-def _judge(code: int, win32: str, doing: str) -> tuple[type[DirectoryError], str]:
+def _judge(code: int, win32: str, diagnostic: str, doing: str) -> tuple[type[DirectoryError], str]:
     kind: type[DirectoryError] = DirectoryError
     message = f"the directory refused to {doing}"
     if win32 == "0000052D":
@@ -95,11 +95,11 @@ def _judge(code: int, win32: str, doing: str) -> tuple[type[DirectoryError], str
         kind, message = DirectoryUnavailable, f"the directory is busy or shutting down, and did not {doing}; it will be tried again"
     elif code == 50 or win32 in _RIGHTS:
         kind, message = InsufficientRights, f"the service account may not {doing}: delegate that right to it"
-    elif code == 68 or win32 in _EXISTS:
+    elif code == 68 or win32 in _EXISTS or (code == 19 and "already in use" in diagnostic):
         kind, message = AlreadyExists, f"the directory can't {doing}: an object of this name, or another value that must be unique, exists"
     elif code == NO_SUCH_OBJECT:
         kind, message = NoSuchObject, f"the directory can't {doing}: there is no such object"
-    elif code in (16, 20):
+    elif code in (16, 20) and "schema" not in diagnostic:
         kind, message = ValueMismatch, f"the directory did not {doing}: the value has changed meanwhile"
     elif code in (3, 4, 11):
         kind, message = IncompleteRead, f"the directory stopped at one of its limits before it was done, to {doing}"

@@ -93,6 +93,14 @@ def link(value: bytes) -> Link:
     return Link(found.group(3), found.group(1).lower(), found.group(2) or "") if found else Link(plain)
 
 
+def dn_of(written: str) -> DN:
+    """A DN as a server wrote it. One that can't be parsed must not end a sweep: it becomes a name that lies below nothing."""
+    try:
+        return DN.parse(written)
+    except InvalidSpec:
+        return DN(((("unreadable", written),),))
+
+
 class EntryCodec:
     """Turns answers into entries for one domain: `names` is what to ask the server for."""
 
@@ -137,11 +145,11 @@ class EntryCodec:
         """Parse a DN. Siblings share their parent, parsed once: parsing each whole would take longer than all the rest of a sweep."""
         found = _SIMPLE_DN.fullmatch(written)
         if found is None:
-            return DN.parse(written)
+            return dn_of(written)
         kind, value, above = found.groups()
         parent = self._parents.get(above)
         if parent is None:
             if len(self._parents) > 4096:
                 self._parents.clear()
-            parent = self._parents[above] = DN.parse(above)
+            parent = self._parents[above] = dn_of(above)
         return parent.child(kind, value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ssl import SSLContext
 
-from adsync.core.dn import DN, base_of
+from adsync.core.dn import base_of
 from adsync.directory import codec, filters, search, servers, tls
 from adsync.directory.connection import LdapConnection
 from adsync.directory.model import DomainInfo, Observer, Target
@@ -92,7 +92,7 @@ async def read_info(link: Link, target: Target) -> DomainInfo:
         raise DirectoryUnavailable(f"{link.server.url} shows no rootDSE")
     base = base_of(target.domain_name)
     served = codec.text(root, "defaultNamingContext")
-    if not served or DN.parse(served) != base:
+    if not served or codec.dn_of(served) != base:
         raise InvalidSpec(f"{link.server.url} serves {served or 'no domain'}, not {base}: correct spec.domainName or spec.servers")
     domain = await search.one(connection, str(base), ["objectSid"])
     service = codec.text(root, "dsServiceName")
@@ -110,7 +110,7 @@ async def read_info(link: Link, target: Target) -> DomainInfo:
         domain_sid=codec.sid_text(domain[1].get("objectsid", [b""])[0]) if domain else "",
         supported_controls=frozenset(codec.texts(root, "supportedControl")),
         account_guid=codec.guid_of(account) if account else "",
-        account_dn=DN.parse(account[0]) if account else None,
+        account_dn=codec.dn_of(account[0]) if account else None,
         account_sid=sid,
         account_groups=frozenset(tokens) - {sid},
         certificate_not_after=connection.not_after,

@@ -29,9 +29,9 @@ _GROUP_RIGHTS = ("sAMAccountName", "member", "description", "mail")
 class Directory:
     """Made by `connect`. `info` is what the server said at the start; `closed` is set once the connection is over, `reason` says why."""
 
-    def __init__(self, target: Target, link: connect.Link, info: DomainInfo, tombstones: bool, observer: Observer | None) -> None:
+    def __init__(self, target: Target, link: connect.Link, info: DomainInfo, tombstones: bool | None, observer: Observer | None) -> None:
         self.info = info
-        self.reads_tombstones = tombstones
+        self._tombstones = tombstones
         self._target, self._server, self._connection, self._observer = target, link.server, link.connection, observer
         self._codec = codec.EntryCodec(target.attributes, target.ownership_attribute)
         self._base = str(info.base)
@@ -62,6 +62,12 @@ class Directory:
     def operations(self) -> Counter[str]:
         """How many operations were sent, by type, since connecting."""
         return self._connection.operations
+
+    @property
+    def reads_tombstones(self) -> bool:
+        """Whether `changes_since` tells deletions. It may turn true later: a domain in which nothing was deleted yet shows no tombstone, no
+        more than one that hides them."""
+        return self._tombstones is True
 
     async def close(self) -> None:
         await self._connection.close()
@@ -102,7 +108,10 @@ class Directory:
         async with aclosing(self._pages(since, self._codec.names, base)) as pages:
             async for page in pages:
                 found += [self._codec.entry(raw, full_below) for raw in page]
-        deleted = await feed.deleted_since(self._connection, self._base, usn, self._target.page_size) if self.reads_tombstones else []
+        deleted: list[str] = []
+        if self._tombstones is not False:
+            deleted = await feed.deleted_since(self._connection, self._base, usn, self._target.page_size)
+            self._tombstones = self._tombstones or (True if deleted else None)
         return Changes(found, deleted, high)
 
     async def read(self, guid: str) -> Entry | None:
@@ -149,9 +158,18 @@ class Directory:
 
     async def is_protected(self, guid: str) -> str | None:
         """Why this object must not be written, in words, or None: asked of the server now."""
+        return (await self.read_for_write(guid))[1]
+
+    async def read_for_write(self, guid: str) -> tuple[Entry | None, str | None]:
+        """`read` and `is_protected` together: mostly one search, for accounts that are in groups two."""
         if self._protected is None:
             await self.protected_guids()
-        return await protected.reason(self._connection, guid, self._protected or Protected(), self.info.account_guid)
+        names = dict.fromkeys((*self._codec.names, *protected.SHOWN, "memberOf"))
+        raw = await search.one(self._connection, codec.guid_dn(guid), list(names), filters.ACCOUNTS)
+        if raw is None:
+            return None, None
+        why = await protected.reason(self._connection, raw, self._protected or Protected(), self.info.account_guid)
+        return self._codec.entry(raw), why
 
     async def apply(self, change: Change, password: SecretStr | None = None) -> None:
         """Carry out one change; `password` goes along where it is given. Raises what the directory says: InsufficientRights, AlreadyExists,

@@ -7,13 +7,15 @@ import struct
 import uuid
 from collections.abc import AsyncGenerator
 
-from adsync.directory import answers, codec, filters, search, wire
+from adsync.directory import codec, filters, search, wire
 from adsync.directory.connection import LdapConnection
 from adsync.directory.model import Notification
 from adsync.directory.wire import RawEntry
 from adsync.errors import DirectoryError, DirectoryUnavailable
 
 _DELETED_OBJECTS = "18E2EA80684F11D2B9AA00C04F79F805"  # GUID_DELETED_OBJECTS_CONTAINER_W, MS-ADTS 6.1.1.4
+
+_TOMBSTONES = filters.all_of(filters.equal("isDeleted", "TRUE"), filters.any_of((filters.equal("objectClass", "user"), filters.GROUPS)))
 
 
 async def highest_usn(connection: LdapConnection) -> int:
@@ -27,21 +29,23 @@ def deleted_objects(base: str) -> str:
     return f"<WKGUID={_DELETED_OBJECTS},{base}>"
 
 
-async def reads_tombstones(connection: LdapConnection, base: str) -> bool:
-    """Whether the container of deleted objects is open to us; by default it is to administrators only."""
-    found, answer = await connection.search(
-        deleted_objects(base), wire.BASE, filters.EVERYTHING, ["objectGUID"], controls=[wire.control(wire.SHOW_DELETED)]
-    )
-    return answer.code == answers.SUCCESS and bool(found)
+async def reads_tombstones(connection: LdapConnection, base: str) -> bool | None:
+    """Whether deleted users and groups show. None: the container of deleted objects shows, but none in it; it may be empty, or be closed to
+    us. False: it does not show, as is the default for all but administrators."""
+    controls = [wire.control(wire.SHOW_DELETED)]
+    try:
+        if await search.one(connection, deleted_objects(base), ["objectGUID"], controls=controls) is None:
+            return False
+        return True if await search.any_one(connection, deleted_objects(base), _TOMBSTONES, controls=controls) is not None else None
+    except DirectoryUnavailable:
+        raise
+    except DirectoryError:
+        return False
 
 
 async def deleted_since(connection: LdapConnection, base: str, usn: int, size: int) -> list[str]:
     """The objectGUIDs of users and groups deleted after `usn`."""
-    gone = filters.all_of(
-        filters.equal("isDeleted", "TRUE"),
-        filters.at_least("uSNChanged", usn + 1),
-        filters.any_of((filters.equal("objectClass", "user"), filters.GROUPS)),
-    )
+    gone = filters.all_of(_TOMBSTONES, filters.at_least("uSNChanged", usn + 1))
     controls = [wire.control(wire.SHOW_DELETED)]
     found = await search.collect(
         connection, deleted_objects(base), gone, ["objectGUID"], scope=wire.ONE_LEVEL, size=size, controls=controls

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from adsync.directory import codec, filters, search, wire
@@ -22,7 +22,7 @@ themselves administrators."""
 FIRST_ORDINARY_RID = 1000
 """RIDs below are the domain's built-in accounts: Administrator, Guest, krbtgt and groups (MS-ADTS 6.1.1.6)."""
 
-_SHOWN = ("objectGUID", "objectSid", "sAMAccountName", "adminCount", "isCriticalSystemObject", "primaryGroupID")
+SHOWN = ("objectGUID", "objectSid", "sAMAccountName", "adminCount", "isCriticalSystemObject", "primaryGroupID")
 
 
 def sids(domain_sid: str) -> list[str]:
@@ -41,7 +41,7 @@ class Protected:
 async def read_groups(connection: LdapConnection, base: str, domain_sid: str) -> list[RawEntry]:
     """The protected groups that exist in this domain (some are in the forest's root domain only)."""
     wanted = filters.any_of(filters.equal("objectSid", codec.sid_bytes(sid)) for sid in sids(domain_sid))
-    return await search.collect(connection, base, filters.all_of(filters.GROUPS, wanted), _SHOWN)
+    return await search.collect(connection, base, filters.all_of(filters.GROUPS, wanted), SHOWN)
 
 
 async def read_all(connection: LdapConnection, base: str, domain_sid: str) -> tuple[set[str], Protected]:
@@ -62,33 +62,41 @@ async def read_all(connection: LdapConnection, base: str, domain_sid: str) -> tu
         new = {guid for members in lists for guid in members} - guids
         guids |= new
         level = await _groups_among(connection, base, sorted(new))
-    users = await search.collect(connection, base, filters.any_of(_primary_filter(primary)), ["objectGUID"]) if primary else []
+    by_primary = filters.any_of(filters.equal("primaryGroupID", str(rid)) for rid in primary)
+    users = await search.collect(connection, base, by_primary, ["objectGUID"]) if primary else []
     guids |= {codec.guid_of(entry) for entry in users}
     known.primary = primary
     return guids, known
 
 
-async def reason(connection: LdapConnection, guid: str, known: Protected, own_guid: str) -> str | None:
-    """Why this object must not be written, in words, or None. One search where it may be.
+async def reason(connection: LdapConnection, found: RawEntry, known: Protected, own_guid: str) -> str | None:
+    """Why an object must not be written, in words, or None. `found` was read a moment ago, with the attributes in SHOWN and `memberOf`.
 
-    `known` may be a while old: what it names is asked of the server afresh, and adminCount says what the domain found in its last round.
+    `known` may be a while old: the protected groups in it are asked of the server afresh, for whoever is in any group at all, and
+    adminCount says what the domain itself found in its last round.
     """
-    if guid == own_guid:
+    if codec.guid_of(found) == own_guid:
         return "it is the operator's own service account"
-    tests = [filters.equal("adminCount", "1"), filters.equal("isCriticalSystemObject", "TRUE")]
-    tests += [filters.in_chain("memberOf", dn) for dn in known.groups]
-    tests += _primary_filter(known.primary)
-    hit = await search.one(connection, codec.guid_dn(guid), _SHOWN, filters.any_of(tests))
-    if hit is None:
-        return None
-    if codec.text(hit, "isCriticalSystemObject") == "TRUE" or 0 < _rid(hit) < FIRST_ORDINARY_RID:
-        return "it is a built-in account of the domain"
-    if name := known.primary.get(codec.number(hit, "primaryGroupID")):
+    if codec.text(found, "isCriticalSystemObject") == "TRUE" or 0 < _rid(found) < FIRST_ORDINARY_RID:
+        return "it is a built-in account or group of the domain"
+    if name := known.primary.get(codec.number(found, "primaryGroupID")):
         return f"its primary group is the privileged group {name}"
-    for dn, name in known.groups.items():
-        if await search.one(connection, codec.guid_dn(guid), ["objectGUID"], filters.in_chain("memberOf", dn)) is not None:
-            return f"it is a member of the privileged group {name}, directly or through other groups"
-    return "its adminCount is 1: it is, or once was, in a privileged group (an administrator can clear adminCount once it has left)"
+    if found[1].get("memberof") and (name := await _privileged_through(connection, codec.guid_of(found), known)):
+        return f"it is a member of the privileged group {name}, directly or through other groups"
+    if codec.number(found, "adminCount") == 1:
+        return "its adminCount is 1: it is, or once was, in a privileged group (an administrator can clear adminCount once it has left)"
+    return None
+
+
+async def _privileged_through(connection: LdapConnection, guid: str, known: Protected) -> str | None:
+    """The name of a protected group that this account is in, however deep. One search for the many that are in none."""
+    chains = {name: filters.in_chain("memberOf", dn) for dn, name in known.groups.items()}
+    if not chains or await search.one(connection, codec.guid_dn(guid), ["objectGUID"], filters.any_of(chains.values())) is None:
+        return None
+    for name, chain in chains.items():
+        if await search.one(connection, codec.guid_dn(guid), ["objectGUID"], chain) is not None:
+            return name
+    return "it was in a moment ago"
 
 
 async def _members(connection: LdapConnection, guid: str) -> list[str]:
@@ -100,12 +108,8 @@ async def _groups_among(connection: LdapConnection, base: str, guids: Sequence[s
     found: list[RawEntry] = []
     for batch in filters.batches(guids):
         wanted = filters.all_of(filters.GROUPS, filters.any_of(map(filters.guid_is, batch)))
-        found += await search.collect(connection, base, wanted, _SHOWN)
+        found += await search.collect(connection, base, wanted, SHOWN)
     return found
-
-
-def _primary_filter(rids: Iterable[int]) -> list[filters.Filter]:
-    return [filters.equal("primaryGroupID", str(rid)) for rid in rids]
 
 
 def _rid(entry: RawEntry) -> int:

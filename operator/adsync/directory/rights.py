@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from adsync.core.dn import DN
-from adsync.directory import answers, codec, filters, protected, search, wire
+from adsync.directory import codec, filters, protected, search
 from adsync.directory.connection import LdapConnection
 from adsync.directory.model import DomainInfo, Rights
 from adsync.directory.wire import RawEntry
@@ -69,10 +69,9 @@ async def _excess(connection: LdapConnection, info: DomainInfo, container: DN, h
 async def _sample(connection: LdapConnection, container: str, kind: filters.Filter) -> RawEntry | None:
     """An ordinary object of that kind: rights on privileged ones are set back by AdminSDHolder and say nothing."""
     ordinary = filters.all_of(kind, filters.none_of(filters.equal("adminCount", "1"), filters.present("isCriticalSystemObject")))
-    found, answer = await connection.search(container, wire.SUBTREE, ordinary, _EFFECTIVE, size_limit=1)
-    if answer.code not in (answers.SUCCESS, answers.SIZE_LIMIT_EXCEEDED):
-        raise answers.refused(answer, f"search below {container}")
-    return found[0] if found else None
+    # In two steps: a server may work these attributes out for every match before it looks at the size limit.
+    found = await search.any_one(connection, container, ordinary)
+    return await search.one(connection, codec.guid_dn(codec.guid_of(found)), _EFFECTIVE) if found is not None else None
 
 
 def _effective(entry: RawEntry) -> _Effective:
@@ -94,7 +93,5 @@ async def detect_entra(connection: LdapConnection, base: str) -> list[str]:
     found = await search.collect(connection, base, accounts, ["sAMAccountName"])
     traces = sorted(f"account {codec.text(entry, 'sAMAccountName')}" for entry in found)
     anchored = filters.all_of(filters.USERS, filters.present("mS-DS-ConsistencyGuid"))
-    some, answer = await connection.search(base, wire.SUBTREE, anchored, ["sAMAccountName"], size_limit=1, patience=search.PATIENCE)
-    if answer.code not in (answers.SUCCESS, answers.SIZE_LIMIT_EXCEEDED):
-        raise answers.refused(answer, f"search below {base}")
-    return traces + [f"mS-DS-ConsistencyGuid set, for one on {codec.text(entry, 'sAMAccountName')}" for entry in some[:1]]
+    some = await search.any_one(connection, base, anchored)
+    return traces + ([f"mS-DS-ConsistencyGuid set, for one on {some[0]}"] if some is not None else [])

@@ -77,6 +77,16 @@ async def one(
     return found[0] if found else None
 
 
+async def any_one(connection: LdapConnection, base: str, search_filter: Filter, *, controls: Sequence[Any] = ()) -> RawEntry | None:
+    """Any one match below `base`, its objectGUID only; None where the server looked and has none."""
+    found, answer = await connection.search(
+        base, wire.SUBTREE, search_filter, ["objectGUID"], controls=controls, size_limit=1, patience=PATIENCE
+    )
+    if answer.code not in (answers.SUCCESS, answers.SIZE_LIMIT_EXCEEDED):
+        raise answers.refused(answer, f"search below {base}")
+    return found[0] if found else None
+
+
 async def values(
     connection: LdapConnection, base: str, attribute: str, *, controls: Sequence[Any] = (), attempts: int = 5
 ) -> list[bytes] | None:

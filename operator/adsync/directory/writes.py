@@ -9,10 +9,12 @@ from pydantic import SecretStr
 
 from adsync.core.changes import Add, Change, Delete, Edit, Modify, ModifyMembers, Move
 from adsync.core.dn import DN
-from adsync.directory import answers, codec, wire
+from adsync.directory import answers, codec, search, wire
 from adsync.directory.connection import LdapConnection
+from adsync.directory.wire import Answer
 
 _CLASSES = {"user": ("top", "person", "organizationalPerson", "user"), "group": ("top", "group")}
+_ALREADY = frozenset({16, 20, 53, 68})
 _Values = list[tuple[str, list[str | bytes]]]
 
 
@@ -30,24 +32,41 @@ async def apply(connection: LdapConnection, change: Change, password: SecretStr 
             what = (["the password"] if password is not None else []) + [edit.attribute for edit in change.edits]
             doing = f"change {', '.join(what)} of {change.dn}"
         case Move():
+            # By name: Samba can't rename what is called by its GUID. The plan was made from a fresh read.
             superior = None if change.new_dn.parent == change.dn.parent else str(change.new_dn.parent)
-            answer = await connection.modify_dn(codec.guid_dn(change.guid), str(DN(change.new_dn.rdns[:1])), superior)
+            answer = await connection.modify_dn(str(change.dn), str(DN(change.new_dn.rdns[:1])), superior)
             doing = str(change)
         case Delete():
             answer = await connection.delete(codec.guid_dn(change.guid))
             doing = str(change)
         case ModifyMembers():
-            members: _Values = [("MODIFY_DELETE", [str(dn) for dn in change.remove]), ("MODIFY_ADD", [str(dn) for dn in change.add])]
-            edits = {"member": [(how, values) for how, values in members if values]}
-            if not edits["member"]:
-                return
-            permissive = [wire.control(wire.PERMISSIVE_MODIFY)]
-            answer = await connection.modify(codec.guid_dn(change.guid), edits, controls=permissive)
+            answer = await _members(connection, change)
             doing = f"change the members of {change.dn}"
         case _:
             assert_never(change)
     if answer.code != answers.SUCCESS:
         raise answers.refused(answer, doing, secret=password.get_secret_value() if password is not None else "")
+
+
+async def _members(connection: LdapConnection, change: ModifyMembers) -> Answer:
+    """Permissive modify makes it repeatable (MS-ADTS 3.1.1.3.4.1.8). Samba takes that control and then ignores it for links: where it finds
+    that something is there already, or is gone already, what is left to do is worked out from the list as it stands."""
+    group, add, remove = codec.guid_dn(change.guid), change.add, change.remove
+    answer = Answer(answers.SUCCESS)
+    for _ in range(3):
+        steps: _Values = [("MODIFY_DELETE", [str(dn) for dn in remove]), ("MODIFY_ADD", [str(dn) for dn in add])]
+        edits = {"member": [(how, values) for how, values in steps if values]}
+        if not edits["member"]:
+            return Answer(answers.SUCCESS)
+        answer = await connection.modify(group, edits, controls=[wire.control(wire.PERMISSIVE_MODIFY)])
+        if answer.code not in _ALREADY or (now := await search.values(connection, group, "member")) is None:
+            return answer
+        have = {codec.dn_of(value.decode("utf-8", "replace")) for value in now}
+        left = tuple(dn for dn in add if dn not in have), tuple(dn for dn in remove if dn in have)
+        if left == (add, remove):
+            return answer
+        add, remove = left
+    return answer
 
 
 def added(change: Add, password: SecretStr | None) -> dict[str, list[str | bytes]]:
