@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from adsync.cluster.keys import DigestKeys, ensure_digest_keys
+from adsync.cluster.keys import ensure_digest_keys
+from adsync.core.passwords import DigestKeys
 from adsync.cluster.rest import JSON_PATCH, MERGE_PATCH, Credentials, Observe, RefusedError, Rest
 from adsync.cluster.secrets import SecretData
 from adsync.errors import ClusterError
@@ -68,7 +69,7 @@ class Cluster:
         """
         rest = await Rest.connect(observe)
         try:
-            await rest.request("GET", "/version", what="its version")
+            await rest.request("GET", "/version", what="its version", retry=False)
         except ClusterError:
             await rest.close()
             raise
@@ -237,10 +238,15 @@ class Cluster:
                 return None
             finalizers = current["metadata"].get("finalizers") or []
             if finalizer not in finalizers:
-                return current
-            current, done = await self._patch_finalizers(current, [each for each in finalizers if each != finalizer], attempt)
+                if attempt > 0:
+                    return current
+                # The object at hand may be older than the finalizer: only what the server says is believed of an absence.
+                current = await self.get(obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"])
+                continue
+            left = [each for each in finalizers if each != finalizer]
+            current, done = await self._patch_finalizers(current, left, attempt)
             if done:
-                return current
+                return None if current is None or ("deletionTimestamp" in current["metadata"] and not left) else current
         raise _contended(obj)
 
     async def _patch_finalizers(self, obj: Object, finalizers: Strings, attempt: int) -> tuple[Object | None, bool]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from adsync.cluster.secrets import SecretData
+from adsync.core.passwords import DigestKeys
 from adsync.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -22,18 +22,6 @@ NAME = "adsync-password-digests"
 _CURRENT = "current"
 _KEY_BYTES = 32  # as long as SHA-256's output: more gains nothing (RFC 2104 section 3)
 _ATTEMPTS = 5
-
-
-@dataclass(frozen=True)
-class DigestKeys:
-    """`keys` by key id (eight hexadecimal digits); new digests are made with `current_id`, older ids serve to compare."""
-
-    current_id: str
-    keys: Mapping[str, bytes] = field(repr=False)
-
-    @property
-    def current(self) -> bytes:
-        return self.keys[self.current_id]
 
 
 async def ensure_digest_keys(cluster: Cluster) -> DigestKeys:

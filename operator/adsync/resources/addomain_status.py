@@ -10,6 +10,19 @@ from adsync.resources.common import Count, DNText, Duration, Model, Text, Timest
 from adsync.resources.conditions import Conditions
 
 
+class PreviousController(Model):
+    """The domain controller that was in use before. What it had, and the present one has not yet, is not taken for gone."""
+
+    ds_service_name: Annotated[str, Field(max_length=2048)] | None = None
+    """The DN of its settings object."""
+    invocation_id: Annotated[str, Field(max_length=36)] | None = None
+    """Which copy of the directory it held."""
+    highest_committed_usn: Count | None = Field(None, alias="highestCommittedUSN")
+    """Up to where its changes had been read."""
+    since: Timestamp | None = None
+    """When it was left."""
+
+
 class DomainController(Model):
     """The domain controller in use."""
 
@@ -21,6 +34,8 @@ class DomainController(Model):
     """Which copy of the directory it holds; another one after a restore."""
     highest_committed_usn: Count | None = Field(None, alias="highestCommittedUSN")
     """Up to where its changes have been read."""
+    previous: PreviousController | None = None
+    """The one before, until this one is known to have caught up with it."""
 
 
 class PasswordPolicy(Model):

@@ -1,0 +1,117 @@
+"""The changes that a plan is made of. Each is one LDAP operation, is safe to repeat, and can say in words what it does.
+
+None carries a password: a change says *which* password goes along, and the value is fetched at the moment of writing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from adsync.core.dn import DN
+
+
+class PasswordSource(StrEnum):
+    NONE = "none"
+    SECRET = "secret"  # noqa: S105 - the name of a source, not a password
+    RANDOM = "random"
+
+
+class Verb(StrEnum):
+    """What the safety limits count. Other changes are counted as nothing."""
+
+    DELETE = "delete"
+    DISABLE = "disable"
+    SUSPEND = "suspend"  # a disable that the resource asks for explicitly
+    REMOVE_MEMBER = "removeMember"
+    CLEAR_ATTRIBUTE = "clearAttribute"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One attribute from `old` to `new`; None stands for absent.
+
+    Where `exact` is set, the old value is part of the operation: the server refuses it (ValueMismatch) if the value has changed meanwhile.
+    """
+
+    attribute: str
+    old: str | None
+    new: str | None
+    exact: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.attribute}: {'(none)' if self.old is None else self.old} → {'(none)' if self.new is None else self.new}"
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Create an object in one operation, its password and owner mark included. `attributes` includes objectClass's companions but not objectClass."""
+
+    dn: DN
+    object_class: str  # "user" or "group"
+    attributes: Mapping[str, str]
+    password: PasswordSource = PasswordSource.NONE
+
+    def __str__(self) -> str:
+        return f"create {self.object_class} {self.dn}"
+
+
+@dataclass(frozen=True, slots=True)
+class Modify:
+    """Change attributes, and with them the password where `password` says so, in one operation."""
+
+    guid: str
+    dn: DN
+    edits: tuple[Edit, ...]
+    password: PasswordSource = PasswordSource.NONE
+    verbs: tuple[Verb, ...] = ()
+
+    def __str__(self) -> str:
+        told = [str(edit) for edit in self.edits]
+        if self.password is not PasswordSource.NONE:
+            told.insert(0, "set the password")
+        return "; ".join(told)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Change the RDN, the parent or both (one modifyDN)."""
+
+    guid: str
+    dn: DN
+    new_dn: DN
+
+    def __str__(self) -> str:
+        return f"move {self.dn} → {self.new_dn}"
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    guid: str
+    dn: DN
+    verbs: tuple[Verb, ...] = (Verb.DELETE,)
+
+    def __str__(self) -> str:
+        return f"delete {self.dn}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModifyMembers:
+    """Add and remove values of a group's `member`, permissively; at most 1,000 values together."""
+
+    guid: str
+    dn: DN
+    add: tuple[DN, ...] = ()
+    remove: tuple[DN, ...] = ()
+
+    @property
+    def verbs(self) -> tuple[Verb, ...]:
+        return (Verb.REMOVE_MEMBER,) * len(self.remove)
+
+    def __str__(self) -> str:
+        return f"members of {self.dn}: +{len(self.add)} −{len(self.remove)}"
+
+
+Change: TypeAlias = Add | Modify | Move | Delete | ModifyMembers

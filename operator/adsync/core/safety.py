@@ -1,0 +1,103 @@
+"""The limit on removals: how many there may be in a sliding window, and which are held until somebody approves them.
+
+Pure bookkeeping. A ledger is a list of (moment, verb, count), kept in the ADDomain's status so that a restart does not empty the window.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from adsync.core.changes import Verb
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`removals` and `suspensions` are shares of the managed population (0..1); `at_least` is always allowed."""
+
+    removals: float
+    suspensions: float
+    at_least: int
+    window: timedelta
+
+    def allowed(self, verb: Verb, population: int) -> int:
+        share = self.suspensions if verb is Verb.SUSPEND else self.removals
+        return max(self.at_least, int(share * population))
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What was removed within the window. Moments are kept to the minute: the status stays small, and a minute more or less is nothing."""
+
+    entries: dict[tuple[datetime, Verb], int] = field(default_factory=dict)
+
+    def note(self, now: datetime, verbs: Iterable[Verb]) -> None:
+        minute = now.replace(second=0, microsecond=0)
+        for verb in verbs:
+            self.entries[minute, verb] = self.entries.get((minute, verb), 0) + 1
+
+    def spent(self, now: datetime, verb: Verb, window: timedelta) -> int:
+        self.entries = {key: count for key, count in self.entries.items() if key[0] + window > now}
+        return sum(count for (_, each), count in self.entries.items() if each is verb)
+
+
+def exceeded(limits: Limits, ledger: Ledger, now: datetime, verbs: Iterable[Verb], populations: Mapping[Verb, int]) -> Verb | None:
+    """The first verb whose limit the change would go beyond, or None."""
+    for verb, count in Counter(verbs).items():
+        if ledger.spent(now, verb, limits.window) + count > limits.allowed(verb, populations.get(verb, 0)):
+            return verb
+    return None
+
+
+@dataclass(slots=True)
+class HeldChanges:
+    """Changes above the limit, by the key of their resource. The set is frozen when it is published; later ones form the next set."""
+
+    frozen: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
+    published: bool = False
+    approved: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.frozen)
+
+    def hold(self, key: str, change: str) -> None:
+        if key in self.frozen or not self.published:
+            if self.frozen.get(key) != change and self.published:
+                del self.frozen[key]  # it asks for something else now, which nobody has seen
+                self.waiting[key] = change
+            else:
+                self.frozen[key] = change
+        else:
+            self.waiting[key] = change
+
+    def is_approved(self, key: str, change: str) -> bool:
+        return self.approved.get(key) == change
+
+    def approve(self, digest: str) -> list[str]:
+        """Let the frozen set through if `digest` is exactly its own; returns the keys that may go on."""
+        if not self.frozen or digest != self.digest:
+            return []
+        keys = list(self.frozen)
+        self.approved |= self.frozen
+        self.frozen, self.waiting, self.published = self.waiting, {}, False
+        return keys
+
+    def withdraw(self, key: str) -> None:
+        """The change is no longer wanted, or was made."""
+        for each in (self.frozen, self.waiting, self.approved):
+            each.pop(key, None)
+        if not self.frozen:
+            self.frozen, self.waiting, self.published = self.waiting, {}, False
+
+
+def digest_of(changes: Mapping[str, str]) -> str:
+    """A short digest of a set of changes, the same whatever their order; "" for none."""
+    if not changes:
+        return ""
+    told = "\n".join(f"{key}\0{change}" for key, change in sorted(changes.items()))
+    return hashlib.sha256(told.encode()).hexdigest()[:16]

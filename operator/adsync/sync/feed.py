@@ -1,0 +1,164 @@
+"""What Active Directory changes by itself, brought into the mirror within a fraction of a second.
+
+    notification     says that an object changed, and which: it is read at once, unless we have read that change already (it was our own)
+    changes since    the record: everything above the mark (uSNChanged), read soon after a notification, for whatever the first missed
+    light sweep      every minute objectGUIDs only: what was deleted, where tombstones can't be read, and what all else missed
+
+Nothing is taken for gone before a read of the object itself says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+
+import structlog
+
+from adsync.core.entries import Entry
+from adsync.errors import DirectoryError, DirectoryUnavailable
+from adsync.sync.workplace import Workplace
+
+_log = structlog.get_logger(__name__)
+
+_POLL_SECONDS = 5.0  # where the directory refuses notifications
+_SWEEP_SECONDS = 60.0
+_GATHER_SECONDS = 0.02
+_OWN_WRITES_SECONDS = 0.3  # how long a notification may wait for our own reading back to explain it
+_RECORD_SECONDS = 1.0  # between two readings of the record, at least
+_RECORD_SHARE = 20  # and so many times what the last one took: a slow directory is not kept busy by us
+_MOST_AT_ONCE = 200
+_RESUBSCRIBE_SECONDS = 1.0
+
+Changed = Callable[[Entry | None, Entry | None], None]
+"""Called with what was known of an object, and what is known now; None for nothing."""
+
+
+class Feed:
+    """Keeps the mirror current from `mark` on. Its methods end by raising DirectoryUnavailable."""
+
+    def __init__(self, place: Workplace, mark: int, changed: Changed) -> None:
+        self.place = place
+        self.mark = mark
+        self._changed = changed
+        self._noted: dict[str, int] = {}
+        self._wake = asyncio.Event()
+        self._notified = True
+        self._record_due = 0.0
+        self._record_wanted = False
+        self._current_at = asyncio.get_running_loop().time()
+
+    @property
+    def lag(self) -> float:
+        """Seconds since the feed was last known to be read to its end."""
+        return asyncio.get_running_loop().time() - self._current_at
+
+    def take(self, entry: Entry) -> None:
+        """Put what was read into the mirror, and tell of it if it is news."""
+        before = self.place.mirror.put(entry)
+        if before != entry:
+            self._changed(before, entry)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen())
+            tasks.create_task(self._follow())
+            tasks.create_task(self._sweep())
+
+    async def _listen(self) -> None:
+        """Turn notifications into wake-ups. They come on a connection of their own: when only that is lost, it is made again."""
+        failures = 0
+        while True:
+            try:
+                async with aclosing(self.place.directory.notifications()) as notes:
+                    self._wake_up()  # what changed while nobody listened
+                    async for note in notes:
+                        failures, self._notified = 0, True
+                        known = self.place.mirror.by_guid(note.guid)
+                        if known is None or known.usn_changed < note.usn:
+                            self._noted[note.guid] = note.usn
+                            self._wake.set()
+            except DirectoryUnavailable:
+                failures += 1
+                if failures > 3:
+                    raise
+            except DirectoryError as error:
+                _log.warning("change notifications are refused; polling instead", domain=self.place.name, error=str(error))
+                self._notified = False
+                return
+            await asyncio.sleep(_RESUBSCRIBE_SECONDS * failures)
+
+    def _wake_up(self) -> None:
+        self._record_wanted = True
+        self._wake.set()
+
+    async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            pause = _SWEEP_SECONDS if self._notified else _POLL_SECONDS
+            if self._record_wanted:
+                pause = max(0.0, self._record_due - loop.time())
+            try:
+                await asyncio.wait_for(self._wake.wait(), pause)
+            except TimeoutError:
+                await self._read_record()
+                continue
+            self._wake.clear()
+            await self._read_noted()
+            self._record_wanted = True
+
+    async def _read_noted(self) -> None:
+        """Read the objects that notifications named, those left out that we have read meanwhile ourselves."""
+        loop = asyncio.get_running_loop()
+        patience = loop.time() + _OWN_WRITES_SECONDS
+        await asyncio.sleep(_GATHER_SECONDS)
+        while self.place.readback.busy and self._unread() and loop.time() < patience:
+            await asyncio.sleep(_GATHER_SECONDS)
+        guids = self._unread()
+        self._noted.clear()
+        if not guids or len(guids) > _MOST_AT_ONCE:
+            return
+        found = await self.place.directory.find(guids=guids)
+        for entry in found:
+            self.take(entry)
+        for guid in set(guids) - {entry.guid for entry in found}:
+            await self._confirm_gone(guid)
+
+    def _unread(self) -> list[str]:
+        mirror = self.place.mirror
+        return [guid for guid, usn in self._noted.items() if (known := mirror.by_guid(guid)) is None or known.usn_changed < usn]
+
+    async def _read_record(self) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self._record_wanted = False
+        changes = await self.place.directory.changes_since(self.mark, full_below=self.place.rules.container)
+        for entry in changes.entries:
+            self.take(entry)
+        for guid in changes.deleted:
+            if (gone := self.place.mirror.drop(guid)) is not None:
+                self._changed(gone, None)
+        self.mark = changes.high_usn
+        self._current_at = began
+        self.place.metrics.feed_lag_seconds.labels(self.place.name).set(0)
+        self._record_due = loop.time() + max(_RECORD_SECONDS, _RECORD_SHARE * (loop.time() - began))
+
+    async def _sweep(self) -> None:
+        """Look, GUIDs only, for what the rest missed. A mass of absences is no different: each is confirmed by a read."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            there = await self.place.directory.guids()
+            missed = [guid for guid, usn in there.items() if (known := self.place.mirror.by_guid(guid)) is None or known.usn_changed < usn]
+            for start in range(0, len(missed), _MOST_AT_ONCE):
+                for entry in await self.place.directory.find(guids=missed[start : start + _MOST_AT_ONCE]):
+                    self.take(entry)
+            for guid in [entry.guid for entry in self.place.mirror if entry.guid not in there]:
+                await self._confirm_gone(guid)
+
+    async def _confirm_gone(self, guid: str) -> None:
+        known = self.place.mirror.by_guid(guid)
+        if known is None:
+            return
+        entry = await self.place.refresh(guid)
+        if entry != known:
+            self._changed(known, entry)

@@ -1,0 +1,90 @@
+"""The guard of one domain: judges every plan against the safety limits before anything is written, and remembers across restarts what went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from adsync.core.changes import Change, Delete, Modify, ModifyMembers, Verb
+from adsync.core.identity import Verdict
+from adsync.core.safety import HeldChanges, Ledger, Limits, exceeded
+from adsync.resources.addomain import Safety
+from adsync.resources.addomain_status import PlannedChanges, Removal, SafetyStatus
+from adsync.resources.conditions import Reason
+from adsync.sync.store import Key
+
+_SAMPLE = 20
+
+
+class Guard:
+    """`users` and `memberships` are how many the domain manages; the limits are shares of them."""
+
+    def __init__(self, safety: Safety, recorded: SafetyStatus | None) -> None:
+        self.update(safety)
+        self.held = HeldChanges()
+        self.approved_digest = recorded.approved_digest if recorded else None
+        self.ledger = Ledger()
+        self.users = 0
+        self.memberships = 0
+        for removal in (recorded.removals if recorded else None) or ():
+            if removal.verb in {str(verb) for verb in Verb}:
+                self.ledger.entries[removal.time, Verb(removal.verb)] = removal.count
+
+    def update(self, safety: Safety) -> None:
+        self.limits = Limits(safety.max_removals / 100, safety.max_suspensions / 100, safety.min_removals, safety.window)
+
+    def withdraw(self, key: Key) -> None:
+        """The change is no longer wanted."""
+        self.held.withdraw(str(key))
+
+    def judge(self, key: Key, changes: Sequence[Change]) -> Verdict | None:
+        """None where the changes may be made; the reason where they are held."""
+        verbs = [verb for change in changes for verb in verbs_of(change)]
+        if not verbs:
+            self.held.withdraw(str(key))
+            return None
+        told = "; ".join(map(str, changes))
+        if self.held.is_approved(str(key), told):
+            return None
+        populations = {verb: self.memberships if verb is Verb.REMOVE_MEMBER else self.users for verb in Verb}
+        verb = exceeded(self.limits, self.ledger, datetime.now(UTC), verbs, populations)
+        if verb is None:
+            self.held.withdraw(str(key))
+            return None
+        self.held.hold(str(key), told)
+        limit = self.limits.allowed(verb, populations[verb])
+        message = f"held: more than {limit} changes of the kind {verb} within {self.limits.window}; approve them on the ADDomain, or raise spec.safety"
+        return Verdict(Reason.SAFETY_LIMIT, message)
+
+    def note(self, key: Key, change: Change) -> None:
+        """A change was made."""
+        self.ledger.note(datetime.now(UTC), verbs_of(change))
+        self.held.withdraw(str(key))
+
+    def status(self) -> SafetyStatus | None:
+        now = datetime.now(UTC)
+        self.ledger.spent(now, Verb.DELETE, self.limits.window)
+        removals = [Removal(time=time, verb=str(verb), count=count) for (time, verb), count in sorted(self.ledger.entries.items())]
+        held = len(self.held.frozen) + len(self.held.waiting)
+        if not removals and not held and not self.approved_digest:
+            return None
+        return SafetyStatus(removals=removals[-1000:] or None, held=held, approved_digest=self.approved_digest)
+
+    def planned(self) -> PlannedChanges | None:
+        """What is held, as the status shows it. Showing it freezes the set."""
+        if not self.held.frozen:
+            return None
+        self.held.published = True
+        sample = [f"{key}: {change}"[:1024] for key, change in sorted(self.held.frozen.items())[:_SAMPLE]]
+        return PlannedChanges(count=len(self.held.frozen), digest=self.held.digest, sample=sample)
+
+    def approve(self, digest: str) -> list[str]:
+        """Let the held set with exactly this digest through; returns the keys, as `str(Key)`, that may go on."""
+        keys = self.held.approve(digest)
+        if keys:
+            self.approved_digest = digest
+        return keys
+
+
+def verbs_of(change: Change) -> tuple[Verb, ...]:
+    return change.verbs if isinstance(change, (Modify, Delete, ModifyMembers)) else ()

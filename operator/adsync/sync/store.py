@@ -1,0 +1,326 @@
+"""The cluster's side as the operator knows it: resources, which domains they are bound to, and what refers to what.
+
+Fed by the initial list and by watch events; nothing here decides or waits. Every change returns which (domain, resource) pairs it concerns.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+from adsync.core.passwords import DigestKeys
+from adsync.errors import InvalidSpec
+from adsync.resources import names
+from adsync.resources.addomain import ADDomainSpec
+from adsync.resources.common import DomainRef, Spec
+from adsync.resources.reading import parse_spec
+from adsync.resources.syncedgroup import SyncedGroupSpec
+from adsync.resources.synceduser import SyncedUserSpec
+
+_SPECS: Mapping[str, type[Spec]] = {"ADDomain": ADDomainSpec, "SyncedUser": SyncedUserSpec, "SyncedGroup": SyncedGroupSpec}
+USER, GROUP, DOMAIN = "SyncedUser", "SyncedGroup", "ADDomain"
+
+
+class Key(NamedTuple):
+    """A resource of ours. `str()` is how messages name it."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+Dirty: TypeAlias = set[tuple[Key, Key]]
+"""Pairs of a domain and a resource that must be looked at in it."""
+
+
+@dataclass(slots=True)
+class Resource:
+    """One of our resources: its parsed spec, or why it could not be parsed, and the parts of its metadata that matter."""
+
+    key: Key
+    uid: str
+    version: str
+    generation: int
+    created: str
+    deleting: bool
+    finalizers: tuple[str, ...]
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    spec: Any
+    problem: str
+    status: dict[str, Any]
+
+    @classmethod
+    def read(cls, kind: str, raw: Mapping[str, Any], known: Resource | None = None) -> Resource:
+        """From the API server's JSON. A spec of the same generation is not parsed again."""
+        meta = raw["metadata"]
+        generation = meta.get("generation", 0)
+        spec, problem = None, ""
+        if known is not None and known.generation == generation and known.uid == meta["uid"]:
+            spec, problem = known.spec, known.problem
+        else:
+            try:
+                spec = parse_spec(_SPECS[kind], raw.get("spec"))
+            except InvalidSpec as error:
+                problem = str(error)
+        annotations = {name: value for name, value in (meta.get("annotations") or {}).items() if name.startswith(f"{names.GROUP}/")}
+        return cls(
+            key=Key(kind, meta["namespace"], meta["name"]),
+            uid=meta["uid"],
+            version=meta.get("resourceVersion", ""),
+            generation=generation,
+            created=meta.get("creationTimestamp", ""),
+            deleting="deletionTimestamp" in meta,
+            finalizers=tuple(meta.get("finalizers") or ()),
+            labels=meta.get("labels") or {},
+            annotations=annotations,
+            spec=spec,
+            problem=problem,
+            status=raw.get("status") or {},
+        )
+
+    @property
+    def held(self) -> bool:
+        """Whether our finalizer is on it."""
+        return names.FINALIZER in self.finalizers
+
+    @property
+    def age(self) -> tuple[str, str, str]:
+        """Orders resources, the older first; the name breaks ties."""
+        return self.created, self.key.namespace, self.key.name
+
+    @property
+    def requested(self) -> str:
+        return self.annotations.get(names.RECONCILE_REQUESTED_AT, "")
+
+    def reference(self) -> dict[str, Any]:
+        """What an event is about."""
+        metadata = {"namespace": self.key.namespace, "name": self.key.name, "uid": self.uid, "resourceVersion": self.version}
+        return {"apiVersion": names.API_VERSION, "kind": self.key.kind, "metadata": metadata}
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """How a resource is bound to a domain. Not `wanted`: it was, and the deletion policy is still to be applied there."""
+
+    container: str | None
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SecretView:
+    """What is kept of a Secret: its version, and per key the keyed digests of the value."""
+
+    version: str
+    digests: Mapping[str, Mapping[str, bytes]] = field(repr=False)
+
+
+class Store:
+    """Everything the operator knows of the cluster, with the indexes to find who is concerned by what."""
+
+    def __init__(self, keys: DigestKeys) -> None:
+        self.keys = keys
+        self.resources: dict[Key, Resource] = {}
+        self.secrets: dict[tuple[str, str], SecretView] = {}
+        self.namespaces: dict[str, dict[str, str]] = {}
+        self.terminating: set[str] = set()
+        self.bindings: dict[Key, dict[Key, Binding]] = {}  # resource → domain → binding
+        self._bound: defaultdict[Key, set[Key]] = defaultdict(set)  # domain → resources
+        self._secret_users: defaultdict[tuple[str, str], set[Key]] = defaultdict(set)
+        self._claims: defaultdict[tuple[str, str], set[Key]] = defaultdict(set)  # (kind, folded name) → resources
+
+    # --- what is asked ---
+
+    def domains(self) -> list[Resource]:
+        return [resource for key, resource in self.resources.items() if key.kind == DOMAIN]
+
+    def of_kind(self, kind: str) -> list[Resource]:
+        return [resource for key, resource in self.resources.items() if key.kind == kind]
+
+    def bound_to(self, domain: Key) -> set[Key]:
+        return self._bound.get(domain, set())
+
+    def claimants(self, kind: str, name: str) -> set[Key]:
+        return self._claims.get((kind, name.casefold()), set())
+
+    def secret_of(self, resource: Resource) -> tuple[SecretView | None, str, str]:
+        """The Secret that a user's password comes from: what is known of it, its name and the key in it."""
+        ref = resource.spec.password_secret_ref
+        return self.secrets.get((resource.key.namespace, ref.name)), ref.name, ref.key
+
+    def older_claimant(self, resource: Resource, domain: Key, name: str) -> Resource | None:
+        """The oldest other resource that asks for the same name in the same domain, if it is older than this one."""
+        rivals = [
+            rival
+            for key in self.claimants(resource.key.kind, name)
+            if key != resource.key
+            and (rival := self.resources[key]).age < resource.age
+            and self.is_wanted(key, domain)
+            and not rival.deleting
+        ]
+        return min(rivals, key=lambda rival: rival.age, default=None)
+
+    def is_wanted(self, key: Key, domain: Key) -> bool:
+        binding = self.bindings.get(key, {}).get(domain)
+        return binding is not None and binding.wanted
+
+    # --- what arrives ---
+
+    def put(self, kind: str, raw: Mapping[str, Any]) -> Dirty:
+        """Take over an object. Nothing is concerned where it is not newer than what is known, or only its status moved."""
+        meta = raw["metadata"]
+        key = Key(kind, meta["namespace"], meta["name"])
+        known = self.resources.get(key)
+        if known is not None and known.version == meta.get("resourceVersion"):
+            return set()
+        if known is not None and known.uid == meta["uid"] and _older(meta.get("resourceVersion", ""), known.version):
+            return set()
+        new = Resource.read(kind, raw, known)
+        before = set(self.bindings.get(key, {}))
+        self._unindex(known)
+        self.resources[key] = new
+        if kind == DOMAIN:
+            return self._rebind_all(key) if known is None or known.generation != new.generation else set()
+        self._index(new)
+        if known is not None and not _matters(known, new):
+            return set()
+        dirty: Dirty = {(domain, key) for domain in before | set(self.bindings[key])}
+        return dirty | self._rivals(known, new)
+
+    def remove(self, kind: str, namespace: str, name: str) -> Dirty:
+        key = Key(kind, namespace, name)
+        known = self.resources.pop(key, None)
+        if known is None:
+            return set()
+        if kind == DOMAIN:
+            return self._rebind_all(key)
+        before = set(self.bindings.get(key, {}))
+        self._unindex(known)
+        return {(domain, key) for domain in before} | self._rivals(known, None)
+
+    def put_secret(self, raw: Mapping[str, Any], data: Mapping[str, bytes]) -> Dirty:
+        """Keep a Secret's digests. Nobody is concerned where no value changed, whatever else did."""
+        place = (raw["metadata"]["namespace"], raw["metadata"]["name"])
+        view = SecretView(raw["metadata"].get("resourceVersion", ""), {name: self.keys.of_value(value) for name, value in data.items()})
+        known = self.secrets.get(place)
+        self.secrets[place] = view
+        return set() if known is not None and known.digests == view.digests else self._users_of(place)
+
+    def remove_secret(self, namespace: str, name: str) -> Dirty:
+        return self._users_of((namespace, name)) if self.secrets.pop((namespace, name), None) else set()
+
+    def put_namespace(self, name: str, labels: dict[str, str], *, terminating: bool) -> Dirty:
+        if terminating:
+            self.terminating.add(name)
+        else:
+            self.terminating.discard(name)
+        if self.namespaces.get(name) == labels:
+            return set()
+        self.namespaces[name] = labels
+        return {(domain, key) for key in list(self.bindings) if key.namespace == name for domain in self._rebind(key)}
+
+    # --- bindings ---
+
+    def namespace_allowed(self, domain: Resource, namespace: str) -> bool:
+        """Whether a domain lets the resources of a namespace bind to it (allowedNamespaces)."""
+        if namespace == domain.key.namespace:
+            return True
+        allowed = domain.spec.allowed_namespaces
+        if allowed.from_ == "All":
+            return True
+        return allowed.from_ == "Selector" and allowed.selector is not None and allowed.selector.matches(self.namespaces.get(namespace, {}))
+
+    def _bindings_of(self, resource: Resource) -> dict[Key, Binding]:
+        """From the spec, from the domains' own selectors, and from the status where a domain still has to let go."""
+        found: dict[Key, Binding] = {}
+        for entry in resource.status.get("domains") or ():
+            found[_domain_key(resource, entry.get("namespace") or "", entry.get("name") or "")] = Binding(None, wanted=False)
+        spec = resource.spec
+        for domain in self.domains():
+            selector = domain.spec and (domain.spec.bind.user_selector if resource.key.kind == USER else domain.spec.bind.group_selector)
+            if selector and selector.matches(resource.labels) and self.namespace_allowed(domain, resource.key.namespace):
+                found[domain.key] = Binding(None, wanted=True)
+        refs: Iterable[DomainRef] = spec.domains if spec is not None else ()
+        for ref in refs:
+            found[_domain_key(resource, ref.namespace, ref.name)] = Binding(ref.container, wanted=True)
+        return found
+
+    def _rebind(self, key: Key) -> set[Key]:
+        """Work the bindings out again; returns every domain that is or was concerned."""
+        before = self.bindings.get(key, {})
+        after = self._bindings_of(self.resources[key])
+        for domain in before.keys() - after.keys():
+            self._bound[domain].discard(key)
+        for domain in after:
+            self._bound[domain].add(key)
+        self.bindings[key] = after
+        return set(before) | set(after)
+
+    def _rebind_all(self, domain: Key) -> Dirty:
+        """A domain came, went or changed: its selectors may bind others now."""
+        concerned = set(self._bound.get(domain, ()))
+        for key in [key for key in self.resources if key.kind != DOMAIN]:
+            if domain in self._rebind(key):
+                concerned.add(key)
+        return {(domain, key) for key in concerned}
+
+    def _index(self, resource: Resource) -> None:
+        self._rebind(resource.key)
+        if resource.spec is None:
+            return
+        if resource.key.kind == USER and resource.spec.password_secret_ref:
+            self._secret_users[resource.key.namespace, resource.spec.password_secret_ref.name].add(resource.key)
+        self._claims[_claim(resource)].add(resource.key)
+
+    def _unindex(self, resource: Resource | None) -> None:
+        if resource is None or resource.key.kind == DOMAIN:
+            return
+        key = resource.key
+        if key not in self.resources:
+            for domain in self.bindings.pop(key, {}):
+                self._bound[domain].discard(key)
+        if resource.spec is None:
+            return
+        if key.kind == USER and resource.spec.password_secret_ref:
+            self._secret_users[key.namespace, resource.spec.password_secret_ref.name].discard(key)
+        self._claims[_claim(resource)].discard(key)
+
+    def _rivals(self, known: Resource | None, new: Resource | None) -> Dirty:
+        """Those who may get, or lose, a name that this resource let go of, or took."""
+        claims = {_claim(each) for each in (known, new) if each is not None and each.spec is not None}
+        if known is not None and new is not None and len(claims) == 1 and not new.deleting:
+            return set()
+        return {(domain, rival) for claim in claims for rival in self._claims.get(claim, ()) for domain in self.bindings.get(rival, {})}
+
+    def _users_of(self, place: tuple[str, str]) -> Dirty:
+        return {(domain, key) for key in self._secret_users.get(place, ()) for domain in self.bindings.get(key, {})}
+
+
+def _claim(resource: Resource) -> tuple[str, str]:
+    name = resource.spec.username if resource.key.kind == USER else resource.spec.name
+    return resource.key.kind, name.casefold()
+
+
+def _domain_key(resource: Resource, namespace: str, name: str) -> Key:
+    return Key(DOMAIN, namespace or resource.key.namespace, name)
+
+
+def _matters(known: Resource, new: Resource) -> bool:
+    """Whether more than the status, or somebody else's metadata, moved."""
+    return (
+        known.uid != new.uid
+        or known.generation != new.generation
+        or known.deleting != new.deleting
+        or known.labels != new.labels
+        or known.annotations != new.annotations
+    )
+
+
+def _older(version: str, known: str) -> bool:
+    """Whether a resourceVersion is older: they are comparable as numbers since Kubernetes 1.35 (KEP-5504)."""
+    return version.isdecimal() and known.isdecimal() and int(version) < int(known)

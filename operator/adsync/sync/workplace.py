@@ -1,0 +1,103 @@
+"""What one domain's work goes on with while one connection lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
+
+from adsync.cluster.client import Cluster
+from adsync.core.changes import Change
+from adsync.core.entries import Entry
+from adsync.core.policy import PasswordPolicy
+from adsync.core.rules import DomainRules
+from adsync.core.users import Surroundings
+from adsync.directory.directory import Directory
+from adsync.errors import DirectoryUnavailable
+from adsync.metrics import Metrics
+from adsync.resources.synceduser import PasswordStatus
+from adsync.sync.guard import Guard
+from adsync.sync.mirror import Mirror
+from adsync.sync.readback import ReadBack
+from adsync.sync.reports import Reports
+from adsync.sync.store import Key, Resource, Store
+
+
+@dataclass(slots=True)
+class Memory:
+    """What outlives a connection: passwords that the directory refused, until the status tells of them."""
+
+    refused: dict[Key, PasswordStatus] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Workplace:
+    """`may_write` is asked before each write begins (the lease of a leader may have run out). `absence_proven` is False after a change of domain controller, until the new one is known to have caught up."""
+
+    domain: Key
+    store: Store
+    cluster: Cluster
+    reports: Reports
+    metrics: Metrics
+    guard: Guard
+    memory: Memory
+    directory: Directory
+    rules: DomainRules
+    policy: PasswordPolicy
+    mirror: Mirror
+    readback: ReadBack
+    protected: dict[str, str] = field(default_factory=dict)
+    absence_proven: bool = True
+    may_write: Callable[[], bool] = lambda: True
+
+    @property
+    def name(self) -> str:
+        """As in metrics and logs: namespace/name."""
+        return f"{self.domain.namespace}/{self.domain.name}"
+
+    @property
+    def resource(self) -> Resource:
+        return self.store.resources[self.domain]
+
+    @property
+    def going(self) -> bool:
+        """Whether the domain itself is being deleted."""
+        resource = self.store.resources.get(self.domain)
+        return resource is None or resource.deleting
+
+    def around(self) -> Surroundings:
+        return Surroundings(self.mirror, self.protected, self.directory.info.account_guid)
+
+    async def apply(self, change: Change, password: SecretStr | None = None) -> None:
+        """Write to the directory; the one place that does. Raises what the directory says, and DirectoryUnavailable without the right to write."""
+        if not self.may_write():
+            raise DirectoryUnavailable("the lease has run out: another replica may be at work")
+        await self.directory.apply(change, password)
+
+    async def refresh(self, guid: str) -> Entry | None:
+        """Read one object again, and take over what the directory says of it, its absence included."""
+        entry = await self.directory.read(guid)
+        if entry is None:
+            self.mirror.drop(guid)
+        else:
+            self.mirror.put(entry)
+        return entry
+
+    async def recheck(self, guid: str) -> Entry | None:
+        """As refresh, and whether the object is privileged at this moment, before it is written."""
+        entry = await self.refresh(guid)
+        reason = await self.directory.is_protected(guid) if entry is not None else None
+        if reason is None:
+            self.protected.pop(guid, None)
+        else:
+            self.protected[guid] = reason
+        return entry
+
+    async def find_names(self, sam: str, upn: str) -> bool:
+        """Look for who holds a name that the directory says is taken; True where that was news."""
+        found = await self.directory.find(sams=[sam] if sam else [], upns=[upn] if upn else [])
+        news = [entry for entry in found if self.mirror.by_guid(entry.guid) is None]
+        for entry in found:
+            self.mirror.put(entry)
+        return bool(news)
