@@ -137,7 +137,7 @@ class DomainController:
         """Issue a certificate that is right, or wrong in one way. It counts from the next start."""
         tls = self.directory / "tls"
         authority = Authority(tls)
-        names, ips = [self.host, self.domain], [self.address]
+        names, ips = [self.host, self.domain, "localhost"], [self.address, "127.0.0.1"]  # the latter for proxies
         if flavour is Flavour.OTHER_CA:
             authority = Authority(self.directory / "other-ca", "adsync lab, another CA")
         elif flavour is Flavour.WRONG_HOST:
