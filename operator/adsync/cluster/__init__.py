@@ -2,8 +2,7 @@
 
 from adsync.cluster.client import Cluster
 from adsync.cluster.events import EventRecorder
-from adsync.cluster.keys import DigestKeys
 from adsync.cluster.secrets import SecretData
 from adsync.cluster.status import StatusWriter, json_patch
 
-__all__ = ["Cluster", "DigestKeys", "EventRecorder", "SecretData", "StatusWriter", "json_patch"]
+__all__ = ["Cluster", "EventRecorder", "SecretData", "StatusWriter", "json_patch"]

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from adsync.cluster.keys import ensure_digest_keys
-from adsync.core.passwords import DigestKeys
 from adsync.cluster.rest import JSON_PATCH, MERGE_PATCH, Credentials, Observe, RefusedError, Rest
 from adsync.cluster.secrets import SecretData
+from adsync.core.passwords import DigestKeys
 from adsync.errors import ClusterError
 
 _PAGE = 500

@@ -28,7 +28,7 @@ from adsync.resources.synceduser import Origin, PasswordState, UserDomainStatus
 SAM = "sAMAccountName"
 UPN = "userPrincipalName"
 UAC = "userAccountControl"
-PWD_LAST_SET = "pwdLastSet"
+PWD_LAST_SET = "pwdLastSet"  # noqa: S105 - an attribute
 LOCKOUT_TIME = "lockoutTime"
 UNLOCKED = "unlockRequestedAt"
 

@@ -112,8 +112,8 @@ class Feed:
         loop = asyncio.get_running_loop()
         patience = loop.time() + _OWN_WRITES_SECONDS
         await asyncio.sleep(_GATHER_SECONDS)
-        while self.place.readback.busy and self._unread() and loop.time() < patience:
-            await asyncio.sleep(_GATHER_SECONDS)
+        while self.place.readback.busy and self._unread() and (rest := patience - loop.time()) > 0:
+            await self.place.readback.settled(rest)
         guids = self._unread()
         self._noted.clear()
         if not guids or len(guids) > _MOST_AT_ONCE:

@@ -72,7 +72,7 @@ class Mirror:
 
     def keep_only(self, guids: Iterable[str]) -> list[Entry]:
         """Drop, after a complete sweep, what it did not meet; returns what went."""
-        gone = [guid for guid in self._entries.keys() - set(guids)]
+        gone = self._entries.keys() - set(guids)
         return [entry for guid in gone if (entry := self.drop(guid)) is not None]
 
     def _named(self, guid: str | None) -> Entry | None:

@@ -84,7 +84,8 @@ class Operator:
             self._start_all()
             background.append(asyncio.create_task(self._relist(), name="relist"))
             stopping = asyncio.create_task(stop.wait())
-            await asyncio.wait((*background, stopping, self._failed), return_when=asyncio.FIRST_COMPLETED)
+            waited: tuple[asyncio.Future[Any], ...] = (*background, stopping, self._failed)
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
             if not stop.is_set():
                 for task in (*background, self._failed):
@@ -141,7 +142,8 @@ class Operator:
 
     def _see_to(self, key: Key) -> None:
         """A domain gets its loop, or hears that it has changed; a user or group that is bound to nothing gets its answer."""
-        assert self._store is not None and self._shared is not None
+        assert self._store is not None
+        assert self._shared is not None
         resource = self._store.resources.get(key)
         if key.kind == DOMAIN:
             if key in self._loops:
@@ -184,7 +186,8 @@ class Operator:
                 self._see_to(key)
 
     def _start(self, key: Key) -> None:
-        assert self._shared is not None and self._store is not None
+        assert self._shared is not None
+        assert self._store is not None
         beat = self._heartbeats.register(f"domain {key.namespace}/{key.name}", max_age=_STANDSTILL_SECONDS)
         loop = DomainLoop(key, self._shared, beat)
         task = asyncio.create_task(loop.run(), name=f"domain {key.namespace}/{key.name}")
@@ -195,7 +198,8 @@ class Operator:
 
     def _ended(self, key: Key, task: asyncio.Task[None]) -> None:
         """A domain's loop has ended: as it should, or by an unforeseen error, which ends the operator (it begins anew from what is written)."""
-        assert self._store is not None and self._failed is not None
+        assert self._store is not None
+        assert self._failed is not None
         if self._loops.get(key, (None, None))[1] is task:
             del self._loops[key]
         if task.cancelled():

@@ -30,6 +30,11 @@ class ReadBack:
     def busy(self) -> bool:
         return self._task is not None
 
+    async def settled(self, seconds: float) -> None:
+        """Return when nothing is being read back, or after so many seconds."""
+        if self._task is not None:
+            await asyncio.wait((self._task,), timeout=seconds)
+
     async def by_sam(self, sam: str) -> None:
         """Return once the account of that name, if there is one, has been read after now."""
         await self._ask(sam, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -77,10 +78,8 @@ class Session:
 
     async def _compare_regularly(self) -> None:
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._resync.wait(), self.place.rules.spec.resync_interval.total_seconds())
-            except TimeoutError:
-                pass
             self._resync.clear()
             await self._compare()
 
@@ -142,7 +141,7 @@ class Session:
                 # The API server is away, or refuses: nothing was begun that it does not know of. The status says nothing, as it can't.
                 _log.warning("not finished, will be tried again", resource=str(key), error=str(error))
                 pause = 0.0
-            except Exception:
+            except Exception:  # noqa: BLE001 - one resource that trips over a defect must not stop the others
                 _log.exception("unforeseen error; other resources go on", resource=str(key))
                 pause = _UNFORESEEN_SECONDS
             loop = asyncio.get_running_loop()

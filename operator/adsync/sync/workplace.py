@@ -33,7 +33,9 @@ class Memory:
 
 @dataclass(slots=True)
 class Workplace:
-    """`may_write` is asked before each write begins (the lease of a leader may have run out). `absence_proven` is False after a change of domain controller, until the new one is known to have caught up."""
+    """`may_write` is asked before each write begins (the lease of a leader may have run out).
+
+    `absence_proven` is False after a change of domain controller, until the new one is known to have caught up."""
 
     domain: Key
     store: Store
