@@ -152,6 +152,7 @@ class Processes:
         """Start a program; its output goes to `<state>/<name>.log`. Returns the pid. LabError if it is running already."""
         if self.alive(name):
             raise LabError(f"{name} is running already (pid {self.recorded()[name].pid})")
+        self.kill(name)  # forget one that has ended by itself
         command = [str(part) for part in argv]
         if not self.detached:
             command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
@@ -172,10 +173,14 @@ class Processes:
         deadline = time.monotonic() + timeout
         with process_handle(mark.pid) as handle:
             while not ready():
-                if select.select([handle] if handle is not None else [], [], [], 0.05)[0] or not mark.alive:
-                    raise LabError(f"{name} ended while starting. The end of {self.log(name)}:\n{tail(self.log(name))}")
-                if time.monotonic() > deadline:
-                    raise LabError(f"{name} is not ready after {timeout:.0f} s. The end of {self.log(name)}:\n{tail(self.log(name))}")
+                if handle is None or select.select([handle], [], [], 0.05)[0]:
+                    trouble = "ended while starting"
+                elif time.monotonic() > deadline:
+                    trouble = f"is not ready after {timeout:.0f} s"
+                else:
+                    continue
+                self.kill(name)
+                raise LabError(f"{name} {trouble}. The end of {self.log(name)}:\n{tail(self.log(name))}")
 
     def kill(self, name: str) -> None:
         """End it without warning (SIGKILL), and wait until it is gone."""
