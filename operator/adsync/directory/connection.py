@@ -11,9 +11,10 @@ import contextlib
 import socket
 import ssl
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 from pydantic import SecretStr
 
@@ -22,6 +23,7 @@ from adsync.directory.model import Observer
 from adsync.directory.wire import Answer, RawEntry
 from adsync.errors import CredentialsRejected, DirectoryError, DirectoryUnavailable
 
+_Build: TypeAlias = Callable[[], wire.Operation]
 _CHUNK = 256 * 1024
 _WAKE_UPS = 1000
 """Entries of an endless search that wait for their reader; more are dropped, as one wake-up is as good as many."""
@@ -108,10 +110,10 @@ class LdapConnection:
 
     async def bind_simple(self, name: str, password: SecretStr) -> None:
         """Sign in; raises CredentialsRejected. One attempt, never repeated here: repeated ones lock the account out."""
-        value = password.get_secret_value().encode()
+        value = password.get_secret_value().encode("utf-8", "surrogatepass")
         if not value or not name:  # a bind without a password succeeds, as nobody (RFC 4513 section 5.1.2)
             raise CredentialsRejected("the credentials Secret holds an empty user name or password: fill it in")
-        answer = await self._request("bind", wire.bind_request(name, value))
+        answer = await self._request("bind", partial(wire.bind_request, name, value))
         if answer.code != answers.SUCCESS:
             raise answers.refused_bind(answer, name)
 
@@ -129,7 +131,8 @@ class LdapConnection:
         """One search, its entries gathered: ask for pages where there can be many. References to other servers are dropped.
         `patience` is for searches over which a server may well say nothing for longer than usual, in seconds."""
         pending = self._new("search", patience=max(patience, self._stall_timeout))
-        answer = await self._exchange(pending, wire.search_request(base, scope, search_filter, attributes, size_limit), controls)
+        build = partial(wire.search_request, base, scope, search_filter, attributes, size_limit)
+        answer = await self._exchange(pending, build, controls)
         return pending.entries, answer
 
     async def listen(
@@ -138,7 +141,7 @@ class LdapConnection:
         """A search without an end, entry by entry. Raises when it does end: DirectoryUnavailable on a cut, else what the server says."""
         pending = self._new("listen", patience=None)
         pending.stream = asyncio.Queue(_WAKE_UPS)
-        message_id = self._send(pending, wire.search_request(base, scope, search_filter, attributes), controls)
+        message_id = self._send(pending, partial(wire.search_request, base, scope, search_filter, attributes), controls)
         try:
             while not pending.answer.done() or not pending.stream.empty():
                 entry = await pending.stream.get()
@@ -149,18 +152,18 @@ class LdapConnection:
             self._forget(message_id, pending)
 
     async def add(self, dn: str, attributes: Mapping[str, Sequence[str | bytes]]) -> Answer:
-        return await self._request("add", wire.add_request(dn, attributes))
+        return await self._request("add", partial(wire.add_request, dn, attributes))
 
     async def modify(
         self, dn: str, changes: Mapping[str, Sequence[tuple[str, Sequence[str | bytes]]]], *, controls: Iterable[Any] = ()
     ) -> Answer:
-        return await self._request("modify", wire.modify_request(dn, changes), controls)
+        return await self._request("modify", partial(wire.modify_request, dn, changes), controls)
 
     async def modify_dn(self, dn: str, new_rdn: str, new_superior: str | None) -> Answer:
-        return await self._request("modifyDN", wire.modify_dn_request(dn, new_rdn, new_superior))
+        return await self._request("modifyDN", partial(wire.modify_dn_request, dn, new_rdn, new_superior))
 
     async def delete(self, dn: str) -> Answer:
-        return await self._request("delete", wire.delete_request(dn))
+        return await self._request("delete", partial(wire.delete_request, dn))
 
     async def close(self) -> None:
         """Say goodbye and be gone; outstanding operations fail."""
@@ -174,20 +177,20 @@ class LdapConnection:
                 await self._writer.wait_closed()
         self._writer.transport.abort()
 
-    async def _request(self, name: str, operation: wire.Operation, controls: Iterable[Any] = ()) -> Answer:
-        return await self._exchange(self._new(name, patience=self._stall_timeout), operation, controls)
+    async def _request(self, name: str, build: _Build, controls: Iterable[Any] = ()) -> Answer:
+        return await self._exchange(self._new(name, patience=self._stall_timeout), build, controls)
 
     def _new(self, name: str, *, patience: float | None) -> _Pending:
         now = self._loop.time()
         deadline = now + max(self._operation_timeout, patience or 0) if patience is not None else float("inf")
         return _Pending(name, self._loop.create_future(), now, deadline, patience)
 
-    async def _exchange(self, pending: _Pending, operation: wire.Operation, controls: Iterable[Any]) -> Answer:
+    async def _exchange(self, pending: _Pending, build: _Build, controls: Iterable[Any]) -> Answer:
         async with self._slots:
             now = self._loop.time()
             pending.deadline += now - pending.started
             pending.started = now
-            message_id = self._send(pending, operation, controls)
+            message_id = self._send(pending, build, controls)
             try:
                 with contextlib.suppress(OSError):  # the receiver notices too, and knows the reason
                     await self._writer.drain()
@@ -195,13 +198,13 @@ class LdapConnection:
             finally:
                 self._forget(message_id, pending)
 
-    def _send(self, pending: _Pending, operation: wire.Operation, controls: Iterable[Any]) -> int:
+    def _send(self, pending: _Pending, build: _Build, controls: Iterable[Any]) -> int:
         if self.closed.is_set():
             raise DirectoryUnavailable(self._reason)
         message_id = self._next_id()
         try:
-            data = wire.encode(message_id, operation, controls)
-        except Exception:  # noqa: BLE001 - pyasn1 has many, and their texts show the values, which may be secret
+            data = wire.encode(message_id, build(), controls)
+        except Exception:  # noqa: BLE001 - of many kinds, and their texts show the values, which may be secret
             raise DirectoryError(f"a value can't be sent to the directory ({pending.name}): it is not valid text") from None
         if not any(other.patience is not None for other in self._pending.values()):
             self._heard = self._loop.time()  # only now does the server owe an answer

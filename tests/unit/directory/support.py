@@ -67,6 +67,7 @@ class Session:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     seen: list[Request] = field(default_factory=list)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def request(self) -> Request:
         data = await self.reader.readexactly(2)
@@ -125,6 +126,7 @@ async def listening(
         except (asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
             pass
         finally:
+            session.gone.set()
             writer.transport.abort()
             tasks.discard(task)
 

@@ -10,12 +10,10 @@ from typing import cast
 
 import dns.flags
 import dns.message
-import dns.name
 import dns.rcode
+import dns.rdata
 import dns.rrset
 import pytest
-from dns.rdataclass import IN
-from dns.rdatatype import SRV as SRV_TYPE
 from dns.rdtypes.IN.SRV import SRV
 
 from adsync.directory import servers
@@ -51,8 +49,10 @@ def test_anything_else_is_refused(url: str) -> None:
         servers.parse(url)
 
 
-def record(priority: int, weight: int, name: str, port: int = 389) -> SRV:
-    return SRV(IN, SRV_TYPE, priority, weight, port, dns.name.from_text(name))
+def record(priority: int, weight: int, name: str) -> SRV:
+    made = dns.rdata.from_text("IN", "SRV", f"{priority} {weight} 389 {name}")
+    assert isinstance(made, SRV)
+    return made
 
 
 def test_lower_priorities_come_first_and_weights_count_within_one() -> None:
