@@ -99,12 +99,15 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class ModifyMembers:
-    """Add and remove values of a group's `member`, permissively; at most 1,000 values together."""
+    """Add and remove values of a group's `member`, permissively; at most 1,000 values together.
+
+    Members are named by objectGUID, so that one that is renamed or moved meanwhile is still meant.
+    """
 
     guid: str
     dn: DN
-    add: tuple[DN, ...] = ()
-    remove: tuple[DN, ...] = ()
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
 
     @property
     def verbs(self) -> tuple[Verb, ...]:

@@ -18,11 +18,12 @@ from adsync.core.dn import DN
 from adsync.core.entries import Entry
 from adsync.core.policy import PasswordPolicy
 from adsync.directory import codec, connect, feed, filters, policy, protected, rights, search, tls, wire, writes
-from adsync.directory.model import Changes, DomainInfo, Link, Notification, Observer, Rights, Target
+from adsync.directory.model import Changes, DomainInfo, Link, MemberList, Notification, Observer, Rights, Target
 from adsync.directory.protected import Protected
 from adsync.directory.wire import RawEntry
 
 _USER_RIGHTS = ("sAMAccountName", "userPrincipalName", "userAccountControl", "pwdLastSet", "lockoutTime")
+_GROUPS_A_PAGE = 100  # each may come with its whole member list
 _GROUP_RIGHTS = ("sAMAccountName", "member", "description", "mail")
 
 
@@ -144,6 +145,16 @@ class Directory:
     async def read_members(self, guid: str) -> list[Link] | None:
         """The complete `member` list of a group; None where there is no such object. Primary members are not in it."""
         return await self._links(guid, "member")
+
+    async def member_lists(self) -> AsyncGenerator[list[MemberList], None]:
+        """The complete `member` lists of all groups of the domain, page by page; ends normally only if they were all there."""
+        controls = [wire.extended_dn()]
+        pages = search.linked(self._connection, self._base, filters.GROUPS, "member", size=_GROUPS_A_PAGE, controls=controls)
+        async for page in pages:
+            yield [
+                MemberList(codec.guid_of(entry), codec.number(entry, "uSNChanged"), [codec.link(value) for value in values])
+                for entry, values in page
+            ]
 
     async def memberships(self, guid: str) -> list[Link] | None:
         """The groups that list an account directly; its primary group is not among them."""

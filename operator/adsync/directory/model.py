@@ -93,3 +93,12 @@ class Link:
     dn: str
     guid: str = ""
     sid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberList:
+    """The whole `member` attribute of a group, and the uSNChanged that the group had when its reading began."""
+
+    guid: str
+    usn: int
+    members: list[Link]

@@ -102,6 +102,24 @@ async def values(
     raise IncompleteRead(f"{attribute} of {base} keeps changing while it is read; it will be tried again")
 
 
+async def linked(
+    connection: LdapConnection, base: str, search_filter: Filter, attribute: str, *, size: int, controls: Sequence[Any] = ()
+) -> AsyncGenerator[list[tuple[RawEntry, list[bytes]]], None]:
+    """Objects with all values of one of their link attributes, page by page; those that do not fit into an answer are read on their own."""
+    names = ["objectGUID", "uSNChanged", f"{attribute};range=0-*"]
+    async for page in pages(connection, base, search_filter, names, size=size, controls=controls):
+        complete = []
+        for entry in page:
+            run, more = _run(entry, attribute.lower(), 0)
+            if more:
+                whole = await values(connection, codec.guid_dn(codec.guid_of(entry)), attribute, controls=controls)
+                if whole is None:
+                    continue  # deleted since: whoever looks for it finds that out
+                run = whole
+            complete.append((entry, run))
+        yield complete
+
+
 _MOVED: list[bytes] = []
 """What `_ranges` returns, by identity, where the object changed meanwhile."""
 

@@ -54,15 +54,15 @@ async def _members(connection: LdapConnection, change: ModifyMembers) -> Answer:
     group, add, remove = codec.guid_dn(change.guid), change.add, change.remove
     answer = Answer(answers.SUCCESS)
     for _ in range(3):
-        steps: _Values = [("MODIFY_DELETE", [str(dn) for dn in remove]), ("MODIFY_ADD", [str(dn) for dn in add])]
+        steps: _Values = [("MODIFY_DELETE", list(map(codec.guid_dn, remove))), ("MODIFY_ADD", list(map(codec.guid_dn, add)))]
         edits = {"member": [(how, values) for how, values in steps if values]}
         if not edits["member"]:
             return Answer(answers.SUCCESS)
         answer = await connection.modify(group, edits, controls=[wire.control(wire.PERMISSIVE_MODIFY)])
-        if answer.code not in _ALREADY or (now := await search.values(connection, group, "member")) is None:
+        if answer.code not in _ALREADY or (now := await search.values(connection, group, "member", controls=[wire.extended_dn()])) is None:
             return answer
-        have = {codec.dn_of(value.decode("utf-8", "replace")) for value in now}
-        left = tuple(dn for dn in add if dn not in have), tuple(dn for dn in remove if dn in have)
+        have = {codec.link(value).guid for value in now}
+        left = tuple(guid for guid in add if guid not in have), tuple(guid for guid in remove if guid in have)
         if left == (add, remove):
             return answer
         add, remove = left

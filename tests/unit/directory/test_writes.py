@@ -14,7 +14,7 @@ from tests.unit.directory.support import SUCCESS, Scripted
 
 GUID = "7af0d84c-716a-47cb-ae41-176983dbc2c1"
 DN_X = DN.parse("CN=x,DC=y")
-A, B, C = (DN.parse(f"CN={name},DC=y") for name in "abc")
+A, B, C = (f"{number:08x}-0000-0000-0000-000000000000" for number in (0xA, 0xB, 0xC))
 SECRET = SecretStr("Hunter-22")
 
 
@@ -71,21 +71,21 @@ async def test_refusals_do_not_show_the_password() -> None:
         await writes.apply(fake.connection, Modify(GUID, DN_X, (Edit("mail", "a", "b", exact=True),)), None)
 
 
-def members(*dns: DN) -> tuple[list[wire.RawEntry], Answer]:
-    return [("CN=x", {"usnchanged": [b"1"], "member": [str(dn).encode() for dn in dns]})], SUCCESS
+def members(*guids: str) -> tuple[list[wire.RawEntry], Answer]:
+    return [("CN=x", {"usnchanged": [b"1"], "member": [f"<GUID={guid}>;CN=x,DC=y".encode() for guid in guids]})], SUCCESS
 
 
 async def test_members_are_changed_permissively() -> None:
     fake = Scripted(modifies=[SUCCESS])
     await writes.apply(fake.connection, ModifyMembers(GUID, DN_X, (A,), (B,)), None)
     assert fake.asked[0]["controls"] == [wire.control(wire.PERMISSIVE_MODIFY)]
-    assert fake.asked[0]["changes"] == {"member": [("MODIFY_DELETE", ["CN=b,DC=y"]), ("MODIFY_ADD", ["CN=a,DC=y"])]}
+    assert fake.asked[0]["changes"] == {"member": [("MODIFY_DELETE", [f"<GUID={B}>"]), ("MODIFY_ADD", [f"<GUID={A}>"])]}
 
 
 async def test_where_permissive_is_ignored_only_the_rest_is_sent_again() -> None:
     fake = Scripted(searches=[members(A)], modifies=[Answer(68), SUCCESS])
     await writes.apply(fake.connection, ModifyMembers(GUID, DN_X, (A, C), (B,)), None)
-    assert fake.asked[-1]["changes"] == {"member": [("MODIFY_ADD", ["CN=c,DC=y"])]}
+    assert fake.asked[-1]["changes"] == {"member": [("MODIFY_ADD", [f"<GUID={C}>"])]}
 
 
 async def test_where_nothing_is_left_to_do_that_is_success() -> None:
