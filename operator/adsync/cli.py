@@ -89,7 +89,7 @@ def main() -> None:
     except AdsyncError as error:
         code = _fail(str(error), 1)
     except TyperException as error:
-        code = _fail(" ".join(error.format_message().split()) + " See adsync --help.", 2)
+        code = _fail(" ".join(error.format_message().split()).rstrip(".") + ". See adsync --help.", 2)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except BrokenPipeError:

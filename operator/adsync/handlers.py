@@ -1,7 +1,6 @@
 """Watch events in, nothing decided: kopf watches in a thread and a loop of its own, and every object goes on, raw, to the operator's loop.
 
-Only `on.event` is used. It costs no write to the API; create, update and delete handlers, timers and daemons would each annotate every
-object.
+Only `on.event` is used, which writes nothing to the API: kopf's other handlers, timers and daemons would each annotate every object.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, cast
+from urllib.request import getproxies
 
 import kopf
 
@@ -34,9 +34,8 @@ _STOP_SECONDS = 3.0
 
 
 class _Patiently:
-    """Delays between attempts, without end: an API server that is away for an hour must not end the operator."""
-
     def __iter__(self) -> Iterator[float]:
+        """Delays between attempts, without end: an API server that is away for an hour must not end the operator."""
         return itertools.chain((0.2, 0.5, 1.0, 2.0), itertools.repeat(3.0))
 
 
@@ -77,7 +76,7 @@ class Watches:
     async def _watch(self) -> None:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         self._stop = lambda: loop.call_soon_threadsafe(stop.set)
-        if self._stopping:  # before there was anything to stop
+        if self._stopping:
             return
         await kopf.operator(
             registry=self._registry(),
@@ -127,7 +126,7 @@ class Watches:
             proxy_url=given.proxy,
             scheme=scheme or None,
             token=token or None,
-            trust_env=True,
+            trust_env=bool(getproxies()),
             priority=number,  # kopf ends for good on being given the same again, and a refusal may have been a passing one
         )
 

@@ -94,10 +94,10 @@ def _redacted(name: str, value: Any) -> Any:
 
 
 def _seldom(record: logging.LogRecord) -> bool:
-    """kopf logs every attempt while the API server is away: the first three and then every twentieth will do."""
+    """kopf logs every attempt while the API server is away: the first and then every twentieth will do."""
     if not record.name.startswith("kopf") or not isinstance(record.msg, str):
         return True
     if record.msg.startswith("OS signals are ignored"):  # as they should be: they are ours
         return False
     match = _ATTEMPT.match(record.msg)
-    return match is None or int(match[1]) <= 3 or int(match[1]) % 20 == 0
+    return match is None or int(match[1]) == 1 or int(match[1]) % 20 == 0

@@ -87,11 +87,10 @@ class _Process:
         work = asyncio.create_task(operator.run(self._stop), name="operator")
         watches = Watches(operator, lambda fresh: cluster.credentials(fresh=fresh), self._settings.namespaces)
         stopping = asyncio.create_task(self._stop.wait(), name="signal")
-        running: set[asyncio.Future[Any]] = {work, watches.stopped, stopping}
-        if lease is not None:
-            running.add(lease.lost)
+        tasks: set[asyncio.Future[Any]] = {work, stopping}
         if self._settings.namespaces:
-            running.add(asyncio.create_task(poll_namespaces(cluster, operator.object_event), name="namespaces"))
+            tasks.add(asyncio.create_task(poll_namespaces(cluster, operator.object_event), name="namespaces"))
+        running = tasks | {watches.stopped} | ({lease.lost} if lease is not None else set())
         try:
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             if self._stop.is_set() and done <= {stopping, work}:
@@ -99,10 +98,10 @@ class _Process:
                 await asyncio.wait([work], timeout=_GRACE_SECONDS)
             return self._verdict(running - {stopping})
         finally:
-            for task in running:
+            for task in tasks:
                 task.cancel()
             await watches.stop()
-            await asyncio.wait(running, timeout=1.0)
+            await asyncio.wait(tasks, timeout=1.0)
 
     def _verdict(self, ended: set[asyncio.Future[Any]]) -> int:
         for future in ended:

@@ -3,27 +3,31 @@
 The election is the client library's. It trusts its own renew deadline, so a process that was frozen and thawed would go on writing with a
 lease that has passed to another. Therefore every write first asks `valid`, which goes by the lease's own expiry, counted from before the
 request that renewed it, on a clock that also runs while the machine sleeps.
+
+The lock is our own. The library's (37.0.2) can't create a Lease (its `pretty=True` fails its own validation), writes local time as UTC, and
+lets an API server that is away end the election.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import socket
 import time
+from datetime import UTC, datetime
 from typing import Any
 
-import aiohttp
 import structlog
-from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
-from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
+from kubernetes.aio.leaderelection.resourcelock.baselock import BaseLock
 
 from adsync.cluster.client import Cluster
+from adsync.cluster.rest import MERGE_PATCH
 from adsync.errors import ClusterError
 
 _log = structlog.get_logger(__name__)
@@ -40,38 +44,78 @@ def _clock() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-class _Lock(LeaseLock):  # type: ignore[misc] # the library is untyped
-    """The library's lock, which knows how long it holds, and for which a server that is away is a failed try and not the end."""
+class _Lock(BaseLock):  # type: ignore[misc] # the library is untyped
+    """The Lease as the election wants it. `holds_until` says how long it is certainly ours."""
 
-    def __init__(self, namespace: str, identity: str, api_client: ApiClient, seconds: float) -> None:
-        super().__init__(NAME, namespace, identity, api_client)
-        self._seconds = seconds
+    def __init__(self, cluster: Cluster, identity: str, seconds: float) -> None:
+        super().__init__(NAME, cluster.operator_namespace, identity)
+        self._cluster = cluster
+        self._seconds = int(seconds)
+        self._path = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases"
+        self._what = f"Lease {self.namespace}/{NAME}"
         self.holds_until = 0.0
+        self.seen: dict[str, Any] = {}
 
-    async def get(self, name: str, namespace: str) -> tuple[bool, Any]:
+    async def read(self) -> None:
+        """Raises ClusterError; a Lease that is not there has status 404."""
+        request = self._cluster.rest.request
+        self.seen = await request("GET", f"{self._path}/{NAME}", what=self._what, seconds=_REQUEST_SECONDS, retry=False)
+
+    async def get(self, name: str, namespace: str) -> tuple[bool, Any]:  # noqa: ARG002 - the library's signature
         try:
-            async with asyncio.timeout(_REQUEST_SECONDS):
-                found, answer = await super().get(name, namespace)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            return False, ApiException(status=0, reason=str(error) or type(error).__name__)
-        return found, answer
+            await self.read()
+        except ClusterError as error:
+            refusal = ApiException(status=error.status, reason=str(error))
+            refusal.body = json.dumps({"code": error.status})
+            return False, refusal
+        spec = self.seen.get("spec") or {}
+        if not spec.get("holderIdentity"):
+            return True, None
+        return True, LeaderElectionRecord(
+            spec["holderIdentity"], str(spec.get("leaseDurationSeconds")), spec.get("acquireTime"), spec.get("renewTime")
+        )
 
-    async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
-        return await self._hold(super().create(name, namespace, election_record))
+    async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:  # noqa: ARG002
+        self.seen = {}
+        metadata = {"name": NAME, "namespace": self.namespace, "labels": {"app.kubernetes.io/name": "adsync"}}
+        return await self._hold("POST", self._path, {"metadata": metadata, "spec": self._spec()}, "application/json")
 
-    async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
-        return await self._hold(super().update(name, namespace, updated_record))
+    async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:  # noqa: ARG002
+        version = {"resourceVersion": self.seen["metadata"]["resourceVersion"]}
+        return await self._hold("PATCH", f"{self._path}/{NAME}", {"metadata": version, "spec": self._spec()}, MERGE_PATCH)
 
-    async def _hold(self, request: Any) -> bool:
+    async def hand_on(self) -> None:
+        """No holder at all: that of an empty name is refused by the API server. Raises ClusterError."""
+        await self.read()
+        if (self.seen.get("spec") or {}).get("holderIdentity") == self.identity:
+            spec = {"holderIdentity": None, "acquireTime": None, "renewTime": None, "leaseDurationSeconds": 1}
+            await self._cluster.patch(
+                "Lease", self.namespace, NAME, {"spec": spec}, resource_version=self.seen["metadata"]["resourceVersion"]
+            )
+
+    def _spec(self) -> dict[str, Any]:
+        before, now = self.seen.get("spec") or {}, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        again = before.get("holderIdentity") == self.identity
+        return {
+            "holderIdentity": self.identity,
+            "leaseDurationSeconds": self._seconds,
+            "renewTime": now,
+            "acquireTime": before.get("acquireTime") if again else now,
+            "leaseTransitions": before.get("leaseTransitions", 0) + (0 if again or not before else 1),
+        }
+
+    async def _hold(self, method: str, path: str, body: dict[str, Any], content_type: str) -> bool:
         began = _clock()
         try:
-            async with asyncio.timeout(_REQUEST_SECONDS):
-                held = bool(await request)
-        except (aiohttp.ClientError, OSError, TimeoutError):
+            self.seen = await self._cluster.rest.request(
+                method, path, what=self._what, body=body, content_type=content_type, seconds=_REQUEST_SECONDS, retry=False
+            )
+        except ClusterError as error:
+            if error.status != 409:  # somebody else was first
+                _log.warning("the lease was not renewed", error=str(error))
             return False
-        if held:
-            self.holds_until = began + self._seconds
-        return held
+        self.holds_until = began + self._seconds
+        return True
 
 
 class Lease:
@@ -87,9 +131,7 @@ class Lease:
     ) -> None:
         # The host's name alone would be the same for a pod's container before and after a crash: it must wait its turn like any other.
         self.identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{secrets.token_hex(4)}"
-        self._cluster = cluster
-        self._api = ApiClient(cluster.rest.configuration)
-        self._lock = _Lock(cluster.operator_namespace, self.identity, self._api, lease_seconds)
+        self._lock = _Lock(cluster, self.identity, lease_seconds)
         self._acquired = asyncio.Event()
         self._election = LeaderElection(
             Config(self._lock, int(lease_seconds), renew_seconds, retry_seconds, onstarted_leading=self._started, onstopped_leading=None)
@@ -103,7 +145,11 @@ class Lease:
 
     async def acquire(self) -> None:
         """Returns when this process is the leader; stands by until then. Raises ClusterError where Leases may not be used at all."""
-        await self._probe()
+        try:
+            await self._lock.read()
+        except ClusterError as error:
+            if error.status == 403:  # it would look like standing by for ever
+                raise
         self._task = asyncio.create_task(self._elect(), name="leader election")
         acquired: asyncio.Future[Any] = asyncio.ensure_future(self._acquired.wait())
         try:
@@ -118,27 +164,16 @@ class Lease:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        if self.lost.done():
+            self.lost.exception()  # it has been told to whoever awaits it, or nobody does
         held, self._lock.holds_until = self._lock.holds_until > _clock(), 0.0
-        try:
-            if held:
-                await self._hand_on()
-        except ClusterError as error:
-            _log.info("the lease was not handed on and will run out", error=str(error))
-        finally:
-            await self._api.close()
-
-    async def _hand_on(self) -> None:
-        namespace = self._cluster.operator_namespace
-        lease = await self._cluster.get("Lease", namespace, NAME)
-        if lease is None or lease["spec"].get("holderIdentity") != self.identity:
+        if not held:
             return
-        # No holder at all: that of an empty name is refused by the API server, and waited for by the library.
-        spec = {"holderIdentity": None, "acquireTime": None, "renewTime": None, "leaseDurationSeconds": 1}
-        await self._cluster.patch("Lease", namespace, NAME, {"spec": spec}, resource_version=lease["metadata"]["resourceVersion"])
-
-    async def _probe(self) -> None:
-        """A right that is missing would otherwise look like standing by for ever."""
-        await self._cluster.get("Lease", self._cluster.operator_namespace, NAME)
+        try:
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                await self._lock.hand_on()
+        except (ClusterError, TimeoutError) as error:
+            _log.info("the lease was not handed on and will run out", error=str(error))
 
     async def _started(self) -> None:
         self._acquired.set()
@@ -150,7 +185,7 @@ class Lease:
         except Exception as problem:  # noqa: BLE001 - however the election ends, it is over
             error = problem
         self._lock.holds_until = 0.0
-        reason = f": {error}" if error else ""
-        message = f"The Lease {self._cluster.operator_namespace}/{NAME} was lost{reason}. Another replica may be at work: this one ends."
+        reason = f" ({error!r})" if error else ""
+        message = f"The Lease {self._lock.namespace}/{NAME} was lost{reason}. Another replica may be at work: this one ends."
         if not self.lost.done():
             self.lost.set_exception(ClusterError(message))
