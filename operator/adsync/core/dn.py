@@ -36,7 +36,15 @@ def escape_value(value: str) -> str:
 
 
 def _fold(value: str) -> str:
-    return _SPACES.sub(" ", value.strip(" ")).casefold()
+    value = _SPACES.sub(" ", value.strip(" "))
+    return value.lower() if value.isascii() else "".join(map(_lower, value))
+
+
+def _lower(char: str) -> str:
+    """Only pairs of an upper and a lower case letter count as one (as in AD's table, MS-UCODEREF 3.1.5.3): str.casefold also makes "ss" of
+    "ß" and "k" of the Kelvin sign, and would take a container of another name for ours."""
+    lower = char.lower()
+    return lower if lower.upper() == char else char
 
 
 class DN:
