@@ -15,15 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from lab.api import ApiError, KubeApi
+from lab.api import KubeApi
 from lab.kube import ControlPlane
-from lab.ldaptools import LdapError
 from lab.processes import Mark, Processes
 from lab.samba import DomainController
-from tests.integration.support import REPOSITORY, Operator, Site, unique
+from tests.integration.support import REPOSITORY, Operator, Site, new_container, new_namespace
 
 PREFIX = "adsync-test-"
-KINDS = ("SyncedUser", "SyncedGroup", "ADDomain")
 
 
 def sweep() -> None:
@@ -86,31 +84,16 @@ def api(control_plane: ControlPlane) -> Iterator[KubeApi]:
 
 @pytest.fixture
 def namespace(api: KubeApi) -> Iterator[str]:
-    """A namespace of this test's own. At the end it goes, with our finalizers taken off: no operator needs to be there for that."""
-    name = unique()
-    api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    yield name
-    if api.find("Namespace", "", name) is not None:
-        api.delete("Namespace", "", name)
-    for kind in KINDS:
-        for resource in api.list(kind, name):
-            try:
-                api.patch(kind, name, resource["metadata"]["name"], {"metadata": {"finalizers": None}})
-            except ApiError as error:
-                if error.status != 404:
-                    raise
+    """A namespace of this test's own."""
+    with new_namespace(api) as name:
+        yield name
 
 
 @pytest.fixture
 def container(dc: DomainController) -> Iterator[str]:
     """The DN of an OU of this test's own below OU=People, where the service account has its rights. A group in it has the same name."""
-    dn = dc.add_container(unique())
-    yield dn
-    try:
-        dc.delete(dn, recursive=True)
-    except LdapError as error:
-        if error.code != 32:  # noSuchObject: the test itself has removed or renamed it
-            raise
+    with new_container(dc) as dn:
+        yield dn
 
 
 @pytest.fixture
@@ -139,3 +122,21 @@ def operator(operators: Callable[..., Operator], namespace: str) -> Operator:
 def site(api: KubeApi, control_plane: ControlPlane, dc: DomainController, namespace: str, container: str) -> Site:
     """This test's namespace and container together, with short ways to both; nothing is connected yet."""
     return Site(api, control_plane, dc, namespace, container)
+
+
+@pytest.fixture(scope="module")
+def home(control_plane: ControlPlane, dc: DomainController) -> Iterator[Site]:
+    """A namespace and a container that the tests of a module share; nothing is connected yet."""
+    api = KubeApi(control_plane)
+    with new_namespace(api) as namespace, new_container(dc) as container:
+        yield Site(api, control_plane, dc, namespace, container)
+    api.close()
+
+
+@pytest.fixture(scope="module")
+def shared_operator(processes: Processes, control_plane: ControlPlane) -> Iterator[Operator]:
+    """A running operator that serves all namespaces, for the tests of a module."""
+    made = Operator(processes, control_plane)
+    made.start()
+    yield made
+    made.kill()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from lab.api import KubeApi, Manifest
+from lab.api import ApiError, KubeApi, Manifest
 from lab.kube import ControlPlane
+from lab.ldaptools import LdapError
 from lab.operator import REPOSITORY, Operator
 from lab.processes import LabError
 from lab.samba import DomainController
@@ -17,6 +19,7 @@ from lab.samba import DomainController
 __all__ = ["REPOSITORY", "Operator", "Site"]  # the operator as a process is the lab's; tests take it from here
 
 API_VERSION = "adsync.dev/v1alpha1"
+KINDS = ("SyncedUser", "SyncedGroup", "ADDomain")
 T = TypeVar("T")
 
 
@@ -151,3 +154,32 @@ class Site:
     def events(self, name: str = "") -> list[Manifest]:
         """The namespace's events, or those about one object."""
         return [each for each in self.api.list("Event", self.namespace) if name in ("", each["involvedObject"]["name"])]
+
+
+@contextmanager
+def new_namespace(api: KubeApi) -> Iterator[str]:
+    """A namespace. At the end it goes, with our finalizers taken off: no operator needs to be there for that."""
+    name = unique()
+    api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    yield name
+    if api.find("Namespace", "", name) is not None:
+        api.delete("Namespace", "", name)
+    for kind in KINDS:
+        for resource in api.list(kind, name):
+            try:
+                api.patch(kind, name, resource["metadata"]["name"], {"metadata": {"finalizers": None}})
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+
+
+@contextmanager
+def new_container(dc: DomainController) -> Iterator[str]:
+    """The DN of a new OU below OU=People, where the service account has its rights. A group in it has the same name."""
+    dn = dc.add_container(unique())
+    yield dn
+    try:
+        dc.delete(dn, recursive=True)
+    except LdapError as error:
+        if error.code != 32:  # noSuchObject: the test itself has removed or renamed it
+            raise
