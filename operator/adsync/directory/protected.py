@@ -81,22 +81,29 @@ async def reason(connection: LdapConnection, found: RawEntry, known: Protected, 
         return "it is a built-in account or group of the domain"
     if name := known.primary.get(codec.number(found, "primaryGroupID")):
         return f"its primary group is the privileged group {name}"
-    if found[1].get("memberof") and (name := await _privileged_through(connection, codec.guid_of(found), known)):
+    if name := await _privileged_through(connection, found, known):
         return f"it is a member of the privileged group {name}, directly or through other groups"
     if codec.number(found, "adminCount") == 1:
         return "its adminCount is 1: it is, or once was, in a privileged group (an administrator can clear adminCount once it has left)"
     return None
 
 
-async def _privileged_through(connection: LdapConnection, guid: str, known: Protected) -> str | None:
-    """The name of a protected group that this account is in, however deep. One search for the many that are in none."""
+async def _privileged_through(connection: LdapConnection, found: RawEntry, known: Protected) -> str | None:
+    """The name of a protected group that this object is in, however deep. No search for what is in no group, one for most others."""
+    direct = codec.texts(found, "memberOf")
+    if not direct or not known.groups:
+        return None
+    for dn in direct:
+        if dn in known.groups:
+            return known.groups[dn]
+    itself = codec.guid_dn(codec.guid_of(found))
     chains = {name: filters.in_chain("memberOf", dn) for dn, name in known.groups.items()}
-    if not chains or await search.one(connection, codec.guid_dn(guid), ["objectGUID"], filters.any_of(chains.values())) is None:
+    if await search.one(connection, itself, ["objectGUID"], filters.any_of(chains.values())) is None:
         return None
     for name, chain in chains.items():
-        if await search.one(connection, codec.guid_dn(guid), ["objectGUID"], chain) is not None:
+        if await search.one(connection, itself, ["objectGUID"], chain) is not None:
             return name
-    return "it was in a moment ago"
+    return "that it was in a moment ago"
 
 
 async def _members(connection: LdapConnection, guid: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Stands in for a server: BER by hand, a TLS listener whose answers the test writes, and a connection whose searches are scripted."""
+"""Stands in for servers: BER by hand, a TLS listener whose answers the test writes, a connection whose searches are scripted, a name server."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
 
 from adsync.directory import tls, wire
 from adsync.directory.connection import LdapConnection
@@ -163,3 +169,37 @@ class Scripted:
     @property
     def connection(self) -> LdapConnection:
         return cast("LdapConnection", self)
+
+
+class Zone(asyncio.DatagramProtocol):
+    """Answers from a table of (name, type) → texts; anything else does not exist."""
+
+    def __init__(self, table: dict[tuple[str, str], list[str]], silent: bool = False) -> None:
+        self.table, self.silent = table, silent
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        if self.silent:
+            return
+        query = dns.message.from_wire(data)
+        asked = query.question[0]
+        answer = dns.message.make_response(query)
+        answer.flags |= dns.flags.AA | dns.flags.RA
+        name, kind = asked.name.to_text(), dns.rdatatype.to_text(asked.rdtype)
+        if texts := self.table.get((name, kind)):
+            answer.answer.append(dns.rrset.from_text(name, 60, "IN", kind, *texts))
+        elif not any(known == name for known, _ in self.table):
+            answer.set_rcode(dns.rcode.NXDOMAIN)
+        self.transport.sendto(answer.to_wire(), addr)
+
+
+@asynccontextmanager
+async def name_server() -> AsyncIterator[tuple[Zone, str]]:
+    """A DNS server on a port of its own: its zone, empty at first, and `address:port`."""
+    transport, protocol = await asyncio.get_running_loop().create_datagram_endpoint(lambda: Zone({}), local_addr=("127.0.0.1", 0))
+    try:
+        yield protocol, f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
+    finally:
+        transport.close()

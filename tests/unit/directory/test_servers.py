@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import cast
 
-import dns.flags
-import dns.message
-import dns.rcode
 import dns.rdata
-import dns.rrset
 import pytest
 from dns.rdtypes.IN.SRV import SRV
 
 from adsync.directory import servers
 from adsync.directory.servers import Server
 from adsync.errors import DirectoryUnavailable, InvalidSpec
+from tests.unit.directory.support import Zone, name_server
 
 
 @pytest.mark.parametrize(
@@ -69,40 +64,13 @@ def test_lower_priorities_come_first_and_weights_count_within_one() -> None:
     assert first["never."] < 60
 
 
-class Zone(asyncio.DatagramProtocol):
-    """Answers from a table of (name, type) → texts; anything else does not exist."""
-
-    def __init__(self, table: dict[tuple[str, str], list[str]], silent: bool = False) -> None:
-        self.table, self.silent = table, silent
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.DatagramTransport", transport)
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if self.silent:
-            return
-        query = dns.message.from_wire(data)
-        asked = query.question[0]
-        answer = dns.message.make_response(query)
-        answer.flags |= dns.flags.AA | dns.flags.RA
-        name, kind = asked.name.to_text(), dns.rdatatype.to_text(asked.rdtype)
-        if texts := self.table.get((name, kind)):
-            answer.answer.append(dns.rrset.from_text(name, 60, "IN", kind, *texts))
-        elif not any(known == name for known, _ in self.table):
-            answer.set_rcode(dns.rcode.NXDOMAIN)
-        self.transport.sendto(answer.to_wire(), addr)
-
-
 SRV_NAME = "_ldap._tcp.dc._msdcs.corp.test."
 
 
 @pytest.fixture
 async def zone() -> AsyncIterator[tuple[Zone, str]]:
-    loop = asyncio.get_running_loop()
-    transport, protocol = await loop.create_datagram_endpoint(lambda: Zone({}), local_addr=("127.0.0.1", 0))
-    assert isinstance(protocol, Zone)
-    yield protocol, f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
-    transport.close()
+    async with name_server() as served:
+        yield served
 
 
 async def test_discovery(zone: tuple[Zone, str]) -> None:
