@@ -108,13 +108,14 @@ class ModifyMembers:
     dn: DN
     add: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
+    told: str = ""  # the members by name, as far as a person wants to read them
 
     @property
     def verbs(self) -> tuple[Verb, ...]:
         return (Verb.REMOVE_MEMBER,) * len(self.remove)
 
     def __str__(self) -> str:
-        return f"members of {self.dn}: +{len(self.add)} −{len(self.remove)}"
+        return f"members of {self.dn}: {self.told or f'+{len(self.add)} −{len(self.remove)}'}"
 
 
 Change: TypeAlias = Add | Modify | Move | Delete | ModifyMembers

@@ -146,7 +146,9 @@ def _value(text: str, position: int) -> tuple[str, int]:
             if _HEX.match(text, position + 1):
                 out += bytes.fromhex(text[position + 1 : position + 3])
                 position += 3
-            elif text[position + 1 : position + 2] and text[position + 1] in _SPECIAL + " #?":  # Samba writes \? where RFC 4514 has no need to
+            elif (
+                text[position + 1 : position + 2] and text[position + 1] in _SPECIAL + " #?"
+            ):  # Samba writes \? where RFC 4514 has no need to
                 out += text[position + 1].encode()
                 position += 2
             else:

@@ -23,6 +23,9 @@ from adsync.resources.addomain import AdoptionPolicy
 from adsync.resources.conditions import Reason
 from adsync.resources.synceduser import Origin
 
+_FIRST_ORDINARY_RID = 1000
+"""RIDs below are the built-in accounts of a domain (MS-ADTS 6.1.1.6)."""
+
 _BUILT_IN_RIDS = {500: "the built-in Administrator", 501: "the built-in Guest", 502: "krbtgt", 503: "the built-in DefaultAccount"}
 
 
@@ -123,8 +126,8 @@ def privileged(entry: Entry, protected: dict[str, str], own_guid: str) -> Verdic
     """Whether an object must never be written (MS-ADTS 3.1.1.6.1). `protected` gives, by GUID, why the directory's groups make it so."""
     if entry.guid == own_guid:
         why = "it is the operator's own service account"
-    elif entry.rid in _BUILT_IN_RIDS and entry.kind is EntryKind.USER:
-        why = f"it is {_BUILT_IN_RIDS[entry.rid]}"
+    elif 0 < entry.rid < _FIRST_ORDINARY_RID:
+        why = f"it is {_BUILT_IN_RIDS.get(entry.rid, 'built in')}"
     elif entry.admin_count == 1:
         why = "it has adminCount=1, as members of protected groups have"
     elif entry.guid in protected:

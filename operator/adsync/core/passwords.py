@@ -15,6 +15,7 @@ import base64
 import hashlib
 import hmac
 import re
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -27,6 +28,7 @@ from adsync.resources.addomain import OnDirectoryChange
 from adsync.resources.synceduser import Origin, PasswordState, PasswordStatus
 
 _RANDOM_LENGTH = 40
+_CATEGORIES = (string.ascii_uppercase, string.ascii_lowercase, string.digits, "!#$%*+-=?@")
 _TOKENS = re.compile(r"[,.\-_ #\t]+")
 
 
@@ -36,6 +38,10 @@ class DigestKeys:
 
     current_id: str
     keys: Mapping[str, bytes] = field(repr=False)
+
+    @property
+    def current(self) -> bytes:
+        return self.keys[self.current_id]
 
     def of_value(self, value: bytes) -> dict[str, bytes]:
         """Per key id the HMAC-SHA256 of a value: what may be kept in memory in the value's stead."""
@@ -208,10 +214,14 @@ def known_refusal(password: str, policy: PasswordPolicy, *, sam: str, display_na
 
 
 def random_password(entropy: bytes, policy: PasswordPolicy) -> str:
-    """A password that satisfies any usual policy, from at least 32 bytes of the caller's entropy."""
+    """A password that satisfies any usual policy, from at least 32 bytes of the caller's entropy.
+
+    No part of it is the same every time: an account that is named like that part could never be created.
+    """
     length = max(_RANDOM_LENGTH, policy.min_length + 8)
     stream = b"".join(hashlib.sha512(entropy + bytes([block])).digest() for block in range(1 + length // 64))
-    return base64.b85encode(stream).decode()[: length - 4] + "aZ7!"
+    each = "".join(characters[byte % len(characters)] for characters, byte in zip(_CATEGORIES, stream[:4], strict=True))
+    return base64.b85encode(stream[4:]).decode()[: length - len(each)] + each
 
 
 def policy_in_words(policy: PasswordPolicy) -> str:

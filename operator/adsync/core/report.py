@@ -4,7 +4,7 @@ the same status, so that a look that found nothing new writes nothing."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -15,8 +15,8 @@ from adsync.core.identity import Found, Verdict
 from adsync.core.passwords import PasswordStep, PasswordWish
 from adsync.resources import conditions
 from adsync.resources.conditions import READINESS, Condition, ConditionStatus, ConditionType, Reason
-from adsync.resources.syncedgroup import GroupDomainStatus
-from adsync.resources.synceduser import AccountState, PasswordState, PasswordStatus, Suspension, UserDomainStatus
+from adsync.resources.syncedgroup import GroupDomainStatus, GroupLastSynced, GroupMembership
+from adsync.resources.synceduser import AccountState, PasswordState, PasswordStatus, Suspension, UserDomainStatus, UserMembership
 
 MESSAGE_LIMIT = 1024
 _PLANNED_LIMIT = 20
@@ -47,6 +47,7 @@ class UserFacts:
     requested: bool | None = None
     agreed: dict[str, str] | None = None  # set where both sides are equal now
     planned: tuple[Change, ...] = ()
+    membership: UserMembership | None = None
     wrote: bool = False
     pushed: bool = False
 
@@ -68,6 +69,41 @@ def user_entry(recorded: UserDomainStatus, facts: UserFacts, now: datetime) -> U
         update["password"] = _password(recorded.password or PasswordStatus(), facts, facts.password, entry, now)
     if facts.agreed is not None:
         update["last_synced"] = facts.agreed
+    if facts.membership is not None:
+        update["membership"] = facts.membership
+    return new.model_copy(update=update)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFacts:
+    """What is known of a group in one domain after a look."""
+
+    verdict: Verdict
+    found: Found | None = None
+    agreed: dict[str, str] | None = None
+    planned: tuple[Change, ...] = ()
+    membership: GroupMembership | None = None
+    wrote: bool = False
+    wrote_members: bool = False
+
+    def having_written(self) -> GroupFacts:
+        return replace(self, wrote=True, wrote_members=True)
+
+    def with_members(self, held: Verdict | None, planned: tuple[Change, ...], membership: GroupMembership) -> GroupFacts:
+        """With how the members stand; `held` is why some of them are not as wanted, though they could be."""
+        return replace(self, verdict=held or self.verdict, planned=planned, membership=membership)
+
+
+def group_entry(recorded: GroupDomainStatus, facts: GroupFacts, now: datetime) -> GroupDomainStatus:
+    """The status entry for one domain. What the look did not tell stays as it was recorded."""
+    entry = facts.found.entry if facts.found and not facts.found.adopting else None
+    new = settle(recorded, facts.verdict, facts.planned, equal=facts.agreed is not None, wrote=facts.wrote, now=now)
+    update: dict[str, Any] = {}
+    if entry is not None and facts.found is not None:
+        update = {"distinguished_name": str(entry.dn), "object_guid": entry.guid, "origin": facts.found.origin}
+    if facts.agreed is not None:
+        update["last_synced"] = GroupLastSynced(**facts.agreed)
+        update["membership"] = facts.membership
     return new.model_copy(update=update)
 
 

@@ -12,6 +12,7 @@ from adsync.resources.addomain import ADDomainSpec
 from adsync.resources.synceduser import SyncedUserSpec
 
 DISPLAY_NAME = "displayName"
+DESCRIPTION = "description"  # of groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,8 @@ class DomainRules:
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """Every attribute that users' specs may set, each once."""
-        return tuple(dict.fromkeys([*self.fields.values(), *map(str, self.spec.extra_attributes)]))
+        """Every attribute that users' and groups' specs may set, each once."""
+        return tuple(dict.fromkeys([*self.fields.values(), *map(str, self.spec.extra_attributes), DESCRIPTION]))
 
     def names(self, username: str) -> AccountNames:
         return account_names(username, self.spec.user_field_mapping.username, self.upn_suffix)

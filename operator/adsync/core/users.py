@@ -17,7 +17,7 @@ from adsync.core.changes import Add, Change, Delete, Edit, Modify, Move, Passwor
 from adsync.core.dn import DN
 from adsync.core.entries import ACCOUNTDISABLE, NORMAL_ACCOUNT, Entry, EntryKind
 from adsync.core.identity import Claim, Found, Lookup, Verdict, find, may_adopt, privileged
-from adsync.core.names import AccountNames
+from adsync.core.names import CN_LIMIT, AccountNames
 from adsync.core.owner import OwnerMark
 from adsync.core.passwords import PasswordStep, PasswordWish, plan_first_password, plan_password
 from adsync.core.rules import DomainRules
@@ -168,8 +168,9 @@ def _plan_present(wish: UserWish, rules: DomainRules, found: Found, entry: Entry
     if wish.unlock and wish.unlock != wish.agreed.get(UNLOCKED) and entry.locked_out:
         edits.append(Edit(LOCKOUT_TIME, None, "0"))
     changes: list[Change] = []
-    if move := _move(wish, found, entry):
-        changes.append(move)
+    target = place_change(entry, found, wish.container, wish.agreed, ("username", wish.username, wish.names.cn))
+    if target is not None:
+        changes.append(Move(entry.guid, entry.dn, target))
     if edits or step.source is not PasswordSource.NONE:
         changes.append(Modify(entry.guid, entry.dn, tuple(edits), step.source, tuple(verbs)))
     return UserPlan(found, tuple(changes), step, drift=() if found.adopting else drift)
@@ -238,20 +239,21 @@ def _flag(value: bool | None) -> str:
     return "" if value is None else str(value).lower()
 
 
-def _move(wish: UserWish, found: Found, entry: Entry) -> Move | None:
-    """Where the spec's container or username was edited since both sides last agreed, the account's place and cn follow.
+def place_change(entry: Entry, found: Found, container: DN | None, agreed: Mapping[str, str], renamed: tuple[str, str, str]) -> DN | None:
+    """Where an object is to go, or None. `renamed` is the field of the name, its value in the spec, and the cn that it stands for.
 
-    What was changed in the directory is followed instead, and an adopted account stays where and as it was.
+    Where the spec's container or name was edited since both sides last agreed, the object's place and cn follow. What was changed in the
+    directory is followed instead, and an adopted object stays where and as it was.
     """
-    agreed = wish.agreed
+    field, name, wanted_cn = renamed
     kind, cn = entry.dn.leaf[0]
-    if found.origin is Origin.CREATED and "username" in agreed and agreed["username"] != wish.username and cn == entry.sam:
-        cn = wish.names.cn
+    if found.origin is Origin.CREATED and agreed.get(field, name) != name and cn == agreed[field][:CN_LIMIT]:
+        cn = wanted_cn
     parent = entry.dn.parent
-    if wish.container is not None and "container" in agreed and agreed["container"] != str(wish.container):
-        parent = wish.container
+    if container is not None and agreed.get("container", str(container)) != str(container):
+        parent = container
     target = DN((((kind, cn),), *parent.rdns))
-    return None if str(target) == str(entry.dn) or (target == entry.dn and cn == entry.cn) else Move(entry.guid, entry.dn, target)
+    return None if target == entry.dn and cn == entry.dn.name else target
 
 
 def plan_user_removal(wish: UserWish, policy: DeletionPolicy, rules: DomainRules, around: Surroundings) -> UserPlan:

@@ -128,6 +128,8 @@ class GroupLastSynced(Model):
     """The group's description."""
     email: Annotated[str, Field(max_length=256)] | None = None
     """The group's e-mail address."""
+    container: Annotated[str, Field(max_length=2048)] | None = None
+    """The container that the spec named."""
     members_digest: Annotated[str, Field(max_length=128)] | None = None
     """A digest of the member set."""
 

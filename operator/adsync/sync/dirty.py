@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -14,14 +14,16 @@ _LONGEST_PAUSE = 300.0
 
 
 class DirtySet(Generic[K]):
-    """A queue without duplicates. `rank` orders the keys: the lower ones are taken first, and equal ones as they came.
+    """A queue without duplicates. `rank` orders the keys: the lower ones are taken first, and equal ones as they came. A rank with
+    `patience` waits so many seconds at most for all of a lower rank to be done, those being worked on included.
 
     A key that is marked while it is out comes back as soon as it is done. `since` tells when a key became dirty (loop time, seconds), for
     the metrics of how long a change took.
     """
 
-    def __init__(self, rank: Callable[[K], int]) -> None:
+    def __init__(self, rank: Callable[[K], int], patience: Mapping[int, float] | None = None) -> None:
         self._rank = rank
+        self._patience = patience or {}
         self._queues: dict[int, dict[K, float]] = {}
         self._out: dict[K, float | None] = {}  # taken keys; a time where marked again meanwhile
         self._timers: dict[K, asyncio.TimerHandle] = {}
@@ -48,8 +50,11 @@ class DirtySet(Generic[K]):
         if key in self._out:
             self._out[key] = self._out[key] or now
             return
-        self._queues.setdefault(self._rank(key), {}).setdefault(key, now)
+        rank = self._rank(key)
+        self._queues.setdefault(rank, {}).setdefault(key, now)
         self._wake.set()
+        if patience := self._patience.get(rank):
+            asyncio.get_running_loop().call_later(patience, self._wake.set)
 
     async def take(self) -> tuple[K, float]:
         """The next key, and since when it is dirty. It counts as out until `done` or `failed`."""
@@ -59,9 +64,12 @@ class DirtySet(Generic[K]):
         return taken
 
     def take_nowait(self) -> tuple[K, float] | None:
+        now = asyncio.get_running_loop().time()
         for rank in sorted(self._queues):
             if queue := self._queues[rank]:
                 key = next(iter(queue))
+                if now < queue[key] + self._patience.get(rank, 0.0) and any(self._rank(other) < rank for other in self._out):
+                    continue
                 since = queue.pop(key)
                 self._out[key] = None
                 return key, since
@@ -96,6 +104,8 @@ class DirtySet(Generic[K]):
     def _return(self, key: K) -> bool:
         """Take a key out of the hands of its worker; True where it was marked meanwhile, and so is queued again."""
         again = self._out.pop(key, None)
+        if self._patience:
+            self._wake.set()  # somebody may have waited for this one
         if again is None:
             return False
         self._queues.setdefault(self._rank(key), {}).setdefault(key, again)

@@ -62,6 +62,8 @@ _CATCH_UP_SECONDS = 15.0
 _STATUS_SECONDS = 1.0
 _CHECK_SECONDS = 300.0
 _SAMPLE = 20
+_LEAVING, _USERS, _GROUPS = range(3)
+_GROUPS_WAIT_SECONDS = 2.0  # for users that are under way, so that they join their groups together
 
 
 @dataclass(slots=True)
@@ -85,7 +87,7 @@ class DomainLoop:
         self.key = key
         self.shared = shared
         self._beat = beat
-        self.dirty: DirtySet[Key] = DirtySet(self._rank)
+        self.dirty: DirtySet[Key] = DirtySet(self._rank, {_GROUPS: _GROUPS_WAIT_SECONDS})
         self._changed = asyncio.Event()
         self._memory = Memory()
         self._failures = 0
@@ -113,8 +115,8 @@ class DomainLoop:
         """Those who are leaving first (a domain that is going serves them before it lets go of the rest), then users, then groups."""
         resource = self.shared.store.resources.get(key)
         if resource is not None and resource.deleting:
-            return 0
-        return 1 if key.kind == USER else 2
+            return _LEAVING
+        return _USERS if key.kind == USER else _GROUPS
 
     # --- life ---
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from adsync.core.changes import Change, Delete, Modify, ModifyMembers, Verb
 from adsync.core.identity import Verdict
@@ -14,18 +15,26 @@ from adsync.resources.conditions import Reason
 from adsync.sync.store import Key
 
 _SAMPLE = 20
+_COUNT_HOLDS = timedelta(seconds=2)
+
+
+class Managed(NamedTuple):
+    """How many users and memberships a domain manages."""
+
+    users: int
+    memberships: int
 
 
 class Guard:
-    """`users` and `memberships` are how many the domain manages; the limits are shares of them."""
+    """`count` tells how many the domain manages, of which the limits are shares."""
 
     def __init__(self, safety: Safety, recorded: SafetyStatus | None) -> None:
         self.update(safety)
         self.held = HeldChanges()
         self.approved_digest = recorded.approved_digest if recorded else None
         self.ledger = Ledger()
-        self.users = 0
-        self.memberships = 0
+        self.count: Callable[[], Managed] = lambda: Managed(0, 0)
+        self._managed, self._counted_at = Managed(0, 0), datetime.min.replace(tzinfo=UTC)
         for removal in (recorded.removals if recorded else None) or ():
             if removal.verb in {str(verb) for verb in Verb}:
                 self.ledger.entries[removal.time, Verb(removal.verb)] = removal.count
@@ -43,17 +52,21 @@ class Guard:
         if not verbs:
             self.held.withdraw(str(key))
             return None
-        told = "; ".join(map(str, changes))
+        told = "; ".join(map(_exactly, changes))
         if self.held.is_approved(str(key), told):
             return None
-        populations = {verb: self.memberships if verb is Verb.REMOVE_MEMBER else self.users for verb in Verb}
-        verb = exceeded(self.limits, self.ledger, datetime.now(UTC), verbs, populations)
+        now = datetime.now(UTC)
+        if now - self._counted_at > _COUNT_HOLDS:  # not anew for each of a thousand removals
+            self._managed, self._counted_at = self.count(), now
+        populations = {verb: self._managed.memberships if verb is Verb.REMOVE_MEMBER else self._managed.users for verb in Verb}
+        verb = exceeded(self.limits, self.ledger, now, verbs, populations)
         if verb is None:
             self.held.withdraw(str(key))
             return None
         self.held.hold(str(key), told)
         limit = self.limits.allowed(verb, populations[verb])
-        message = f"held: more than {limit} changes of the kind {verb} within {self.limits.window}; approve them on the ADDomain, or raise spec.safety"
+        said = f"more than {limit} changes of the kind {verb} within {self.limits.window} are held"
+        message = f"{said}; approve them on the ADDomain, or raise spec.safety"
         return Verdict(Reason.SAFETY_LIMIT, message)
 
     def note(self, key: Key, change: Change) -> None:
@@ -84,6 +97,11 @@ class Guard:
         if keys:
             self.approved_digest = digest
         return keys
+
+
+def _exactly(change: Change) -> str:
+    """A change in words that no other change has: what is approved is this and nothing else."""
+    return f"{change} ({' '.join(change.remove)})" if isinstance(change, ModifyMembers) else str(change)
 
 
 def verbs_of(change: Change) -> tuple[Verb, ...]:

@@ -13,6 +13,8 @@ from adsync.core.dn import DN
 from adsync.core.entries import Entry, EntryKind
 from adsync.core.owner import OwnerMark
 
+_DOMAIN_USERS = 513
+
 
 class Mirror:
     """Implements `core.identity.Lookup`."""
@@ -23,6 +25,9 @@ class Mirror:
         self._upns: dict[str, str] = {}
         self._dns: dict[DN, str] = {}
         self._owners: defaultdict[str, set[str]] = defaultdict(set)
+        self._members: dict[str, tuple[int, set[str]]] = {}  # group → its uSNChanged when read, members
+        self._groups: defaultdict[str, set[str]] = defaultdict(set)  # member → groups
+        self._primaries: defaultdict[int, set[str]] = defaultdict(set)  # RID of a primary group → members
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -60,15 +65,65 @@ class Mirror:
         if entry.upn:
             self._upns[entry.upn.casefold()] = entry.guid
         self._dns[entry.dn] = entry.guid
+        if entry.primary_group not in (0, _DOMAIN_USERS):
+            self._primaries[entry.primary_group].add(entry.guid)
         if mark := OwnerMark.parse(entry.mark):
             self._owners[mark.owner].add(entry.guid)
         return known
 
     def drop(self, guid: str) -> Entry | None:
+        """Forget an object that is gone, and with it its memberships: AD takes a deleted object out of its groups (MS-ADTS 3.1.1.5.5)."""
         entry = self._entries.pop(guid, None)
         if entry is not None:
             self._unindex(entry)
+            self.put_members(guid, 0, set())
+            self._members.pop(guid, None)
+            for group in self._groups.pop(guid, ()):
+                self._members[group][1].discard(guid)
         return entry
+
+    # --- members ---
+
+    def members(self, group: str) -> set[str] | None:
+        """The complete member list of a group, primary members not among them; None where it has not been read."""
+        known = self._members.get(group)
+        return None if known is None else known[1]
+
+    def members_read_at(self, group: str) -> int:
+        """The group's uSNChanged when its members were read; -1 where they were not."""
+        known = self._members.get(group)
+        return -1 if known is None else known[0]
+
+    def put_members(self, group: str, usn: int, members: set[str]) -> set[str]:
+        """Take over a complete list; returns who came or went."""
+        before = self._members[group][1] if group in self._members else set()
+        for guid in members - before:
+            self._groups[guid].add(group)
+        for guid in before - members:
+            self._groups[guid].discard(group)
+        self._members[group] = (usn, members)
+        return before ^ members
+
+    def changed_members(self, group: str, usn: int, added: Iterable[str], removed: Iterable[str]) -> None:
+        """Take over what we wrote ourselves: the directory confirmed it, so that the list need not be read again."""
+        known = self.members(group)
+        if known is not None:
+            self.put_members(group, usn, (known | set(added)) - set(removed))
+
+    def groups_of(self, guid: str) -> list[Entry]:
+        """The groups that list an account, and its primary group unless that is Domain Users, which everybody has."""
+        entry = self.by_guid(guid)
+        groups = [group for each in self._groups.get(guid, ()) if (group := self.by_guid(each)) is not None]
+        if entry is not None and entry.primary_group not in (0, _DOMAIN_USERS):
+            groups += [group for group in self._by_rid(entry.primary_group) if group not in groups]
+        return groups
+
+    def primary_members(self, group: Entry) -> set[str]:
+        """Those whose primary group this is; they are in no `member` list (MS-ADTS 3.1.1.4.5.14). Not told for Domain Users."""
+        return self._primaries.get(group.rid, set())
+
+    def _by_rid(self, rid: int) -> list[Entry]:
+        return [entry for entry in self if entry.kind is EntryKind.GROUP and entry.rid == rid]
 
     def keep_only(self, guids: Iterable[str]) -> list[Entry]:
         """Drop, after a complete sweep, what it did not meet; returns what went."""
@@ -85,6 +140,7 @@ class Mirror:
                 del index[key]
         if self._dns.get(entry.dn) == entry.guid:
             del self._dns[entry.dn]
+        self._primaries[entry.primary_group].discard(entry.guid)
         if mark := OwnerMark.parse(entry.mark):
             self._owners[mark.owner].discard(entry.guid)
             if not self._owners[mark.owner]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from datetime import UTC, datetime
 
 import structlog
@@ -14,6 +14,8 @@ from adsync.core.owner import OwnerMark
 from adsync.errors import ClusterError, DirectoryUnavailable
 from adsync.sync.dirty import DirtySet
 from adsync.sync.feed import Feed
+from adsync.sync.groups import GroupSync
+from adsync.sync.guard import Managed
 from adsync.sync.store import GROUP, USER, Key
 from adsync.sync.users import UserSync
 from adsync.sync.wishes import owner_of
@@ -23,6 +25,7 @@ _log = structlog.get_logger(__name__)
 
 _WORKERS = 24
 _UNFORESEEN_SECONDS = 30.0
+_TELL_SECONDS, _TELL_BUSY_SECONDS = 0.3, 2.0
 _PROTECTED = "it is a privileged group, or a member of one, directly or through other groups"
 
 
@@ -35,6 +38,12 @@ class Session:
         self.beat = beat
         self.settled = settled
         self.users = UserSync(place)
+        self.groups = GroupSync(place)
+        place.guard.count = self._managed
+        place.members_changed, place.group_changed = self._members_changed, self._group_changed
+        self._stale: set[str] = set()
+        self._stale_wake = asyncio.Event()
+        self._moved: set[str] = set()
         self.feed: Feed | None = None
         self.full_at: datetime | None = None
         self._owners: dict[str, Key] = {}
@@ -56,6 +65,8 @@ class Session:
                 tasks.create_task(feed.run())
                 tasks.create_task(self._compare_regularly())
                 tasks.create_task(self._beat())
+                tasks.create_task(self._read_members())
+                tasks.create_task(self._tell_members())
                 for _ in range(_WORKERS):
                     tasks.create_task(self._work())
         except BaseExceptionGroup as group:
@@ -95,16 +106,34 @@ class Session:
             self.beat()
         for guid in [entry.guid for entry in place.mirror if entry.guid not in seen]:
             await place.refresh(guid)
+        async for lists in place.directory.member_lists():
+            for members in lists:
+                # The strings of the mirror, so that a hundred groups do not hold a hundred copies of each GUID.
+                guids = {known.guid if (known := place.mirror.by_guid(link.guid)) else link.guid for link in members.members if link.guid}
+                if members.usn >= place.mirror.members_read_at(members.guid) and members.guid not in place.writing:
+                    place.mirror.put_members(members.guid, members.usn, guids)
+            self.beat()
         place.protected = dict.fromkeys(await place.directory.protected_guids(), _PROTECTED)
         keys = place.store.bound_to(place.domain)
         self._owners = {owner_of(key, place.rules): key for key in keys}
-        marks = (OwnerMark.parse(entry.mark) for entry in place.mirror if entry.kind is EntryKind.USER)
-        place.guard.users = sum(1 for mark in marks if mark is not None and mark.owner in self._owners)
         for key in keys:
             self.dirty.add(key)
         place.metrics.full_sync_seconds.labels(place.name).observe(loop.time() - began)
         self.full_at = datetime.now(UTC)
         self.settled()
+
+    def _managed(self) -> Managed:
+        """How many users and memberships this domain manages, for the safety limits."""
+        users = memberships = 0
+        for entry in self.place.mirror:
+            mark = OwnerMark.parse(entry.mark)
+            if mark is None or mark.owner not in self._owners:
+                continue
+            if entry.kind is EntryKind.USER:
+                users += 1
+            else:
+                memberships += len(self.place.mirror.members(entry.guid) or ())
+        return Managed(users, memberships)
 
     def _changed(self, before: Entry | None, after: Entry | None) -> None:
         """The directory has news of an object: whoever owns it, or waits for its name, must look."""
@@ -121,9 +150,54 @@ class Session:
             if entry.upn:
                 keys |= store.claimants(kind, entry.upn) | store.claimants(kind, entry.upn.partition("@")[0])
             keys |= self.place.reports.recorded_at(self.place.domain, entry.guid)
+        if _matters_to_groups(before, after):
+            wanting = [store.groups_wanting(user) for key in keys if key.kind == USER and (user := store.resources.get(key)) is not None]
+            keys = keys.union(*wanting)
         for key in keys:
             if self.place.domain in store.bindings.get(key, ()):
                 self.dirty.add(key)
+        if after is not None and after.kind is EntryKind.GROUP:
+            self._group_changed(after.guid)
+
+    # --- members ---
+
+    def _group_changed(self, guid: str) -> None:
+        self._stale.add(guid)
+        self._stale_wake.set()
+
+    async def _read_members(self) -> None:
+        """Read the lists of groups that others have changed. What we have written ourselves is known."""
+        place = self.place
+        while True:
+            await self._stale_wake.wait()
+            self._stale_wake.clear()
+            for guid in sorted(self._stale - place.writing):
+                self._stale.discard(guid)
+                entry = place.mirror.by_guid(guid)
+                if entry is None or place.mirror.members_read_at(guid) >= entry.usn_changed or guid in place.writing:
+                    continue
+                await place.read_members(guid)
+                mark = OwnerMark.parse(entry.mark)
+                if mark is not None and mark.owner in self._owners:
+                    self.dirty.add(self._owners[mark.owner])
+                for key in place.reports.recorded_at(place.domain, guid):
+                    self.dirty.add(key)
+
+    def _members_changed(self, guids: Set[str]) -> None:
+        self._moved |= guids
+
+    async def _tell_members(self) -> None:
+        """Have the statuses of those who came into a group, or left one, say so: gathered, while groups are still being worked on."""
+        place = self.place
+        while True:
+            await asyncio.sleep(_TELL_SECONDS if len(self.dirty) == 0 else _TELL_BUSY_SECONDS)
+            moved, self._moved = self._moved, set()
+            for guid in moved:
+                entry = place.mirror.by_guid(guid)
+                mark = OwnerMark.parse(entry.mark) if entry is not None else None
+                keys = {self._owners[mark.owner]} if mark is not None and mark.owner in self._owners else set()
+                for key in keys | place.reports.recorded_at(place.domain, guid):
+                    self.dirty.add(key)
 
     # --- working ---
 
@@ -133,7 +207,7 @@ class Session:
             pause: float | None = None
             try:
                 self._owners.setdefault(owner_of(key, self.place.rules), key)
-                pause = await self.users.look(key)
+                pause = await (self.users if key.kind == USER else self.groups).look(key)
             except DirectoryUnavailable:
                 self.dirty.done(key)
                 raise
@@ -155,6 +229,18 @@ class Session:
             if loop.time() - self._yielded > 0.02:  # ten thousand looks that find nothing must not hold up everything else
                 await asyncio.sleep(0)
                 self._yielded = loop.time()
+
+
+def _matters_to_groups(before: Entry | None, after: Entry | None) -> bool:
+    """Whether somebody may now be a member who could not, or the other way round."""
+    if before is None or after is None:
+        return True
+    return (before.mark, before.dn, before.admin_count, before.primary_group) != (
+        after.mark,
+        after.dn,
+        after.admin_count,
+        after.primary_group,
+    )
 
 
 def _most_telling(group: BaseExceptionGroup[BaseException]) -> BaseException:

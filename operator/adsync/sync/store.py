@@ -133,6 +133,9 @@ class Store:
         self._bound: defaultdict[Key, set[Key]] = defaultdict(set)  # domain → resources
         self._secret_users: defaultdict[tuple[str, str], set[Key]] = defaultdict(set)
         self._claims: defaultdict[tuple[str, str], set[Key]] = defaultdict(set)  # (kind, folded name) → resources
+        self._users: defaultdict[str, set[Key]] = defaultdict(set)  # namespace → users
+        self._listed_in: defaultdict[tuple[str, str], set[Key]] = defaultdict(set)  # (namespace, user's name) → groups
+        self._selecting: defaultdict[str, set[Key]] = defaultdict(set)  # namespace → groups with a selector
 
     # --- what is asked ---
 
@@ -147,6 +150,18 @@ class Store:
 
     def claimants(self, kind: str, name: str) -> set[Key]:
         return self._claims.get((kind, name.casefold()), set())
+
+    def users_in(self, namespace: str) -> list[Resource]:
+        return [self.resources[key] for key in self._users.get(namespace, ())]
+
+    def groups_wanting(self, user: Resource) -> set[Key]:
+        """The groups that list a user by name, or whose selector matches it."""
+        selecting = {
+            key
+            for key in self._selecting.get(user.key.namespace, ())
+            if (spec := self.resources[key].spec) is not None and spec.member_selector.matches(user.labels)
+        }
+        return selecting | self._listed_in.get((user.key.namespace, user.key.name), set())
 
     def secret_of(self, resource: Resource) -> tuple[SecretView | None, str, str]:
         """The Secret that a user's password comes from: what is known of it, its name and the key in it."""
@@ -190,7 +205,7 @@ class Store:
         if known is not None and not _matters(known, new):
             return set()
         dirty: Dirty = {(domain, key) for domain in before | set(self.bindings[key])}
-        return dirty | self._rivals(known, new)
+        return dirty | self._rivals(known, new) | self._groups_of(known, new)
 
     def remove(self, kind: str, namespace: str, name: str) -> Dirty:
         key = Key(kind, namespace, name)
@@ -201,7 +216,7 @@ class Store:
             return self._rebind_all(key)
         before = set(self.bindings.get(key, {}))
         self._unindex(known)
-        return {(domain, key) for domain in before} | self._rivals(known, None)
+        return {(domain, key) for domain in before} | self._rivals(known, None) | self._groups_of(known, None)
 
     def put_secret(self, raw: Mapping[str, Any], data: Mapping[str, bytes]) -> Dirty:
         """Keep a Secret's digests. Nobody is concerned where no value changed, whatever else did."""
@@ -271,8 +286,12 @@ class Store:
 
     def _index(self, resource: Resource) -> None:
         self._rebind(resource.key)
+        if resource.key.kind == USER:
+            self._users[resource.key.namespace].add(resource.key)
         if resource.spec is None:
             return
+        if resource.key.kind == GROUP:
+            self._index_members(resource)
         if resource.key.kind == USER and resource.spec.password_secret_ref:
             self._secret_users[resource.key.namespace, resource.spec.password_secret_ref.name].add(resource.key)
         self._claims[_claim(resource)].add(resource.key)
@@ -284,11 +303,28 @@ class Store:
         if key not in self.resources:
             for domain in self.bindings.pop(key, {}):
                 self._bound[domain].discard(key)
+            self._users[key.namespace].discard(key)
         if resource.spec is None:
             return
+        if key.kind == GROUP:
+            for member in resource.spec.members or ():
+                self._listed_in[key.namespace, member.name].discard(key)
+            self._selecting[key.namespace].discard(key)
         if key.kind == USER and resource.spec.password_secret_ref:
             self._secret_users[key.namespace, resource.spec.password_secret_ref.name].discard(key)
         self._claims[_claim(resource)].discard(key)
+
+    def _index_members(self, group: Resource) -> None:
+        for member in group.spec.members or ():
+            self._listed_in[group.key.namespace, member.name].add(group.key)
+        if group.spec.member_selector is not None:
+            self._selecting[group.key.namespace].add(group.key)
+
+    def _groups_of(self, known: Resource | None, new: Resource | None) -> Dirty:
+        """The groups that may gain or lose a user."""
+        users = [each for each in (known, new) if each is not None and each.key.kind == USER]
+        groups = {group for user in users for group in self.groups_wanting(user)}
+        return {(domain, group) for group in groups for domain in self.bindings.get(group, {})}
 
     def _rivals(self, known: Resource | None, new: Resource | None) -> Dirty:
         """Those who may get, or lose, a name that this resource let go of, or took."""

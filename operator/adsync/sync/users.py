@@ -12,10 +12,10 @@ The last round finds nothing to do, so that what is reported is always what the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import structlog
 from pydantic import SecretStr
 
 from adsync.core.changes import Add, Change, Modify, PasswordSource
@@ -25,31 +25,18 @@ from adsync.core.names import AccountNames
 from adsync.core.passwords import PasswordWish, known_refusal, policy_in_words
 from adsync.core.report import UserFacts, user_entry
 from adsync.core.users import UAC, UserPlan, UserWish, agreed_values, plan_user, plan_user_removal
-from adsync.errors import (
-    AlreadyExists,
-    DirectoryError,
-    DirectoryUnavailable,
-    InsufficientRights,
-    InvalidSpec,
-    NoSuchObject,
-    PasswordRefused,
-    ValueMismatch,
-)
-from adsync.resources import names
+from adsync.errors import AlreadyExists, NoSuchObject, PasswordRefused, ValueMismatch
 from adsync.resources.addomain import Mode
 from adsync.resources.common import DeletionPolicy
-from adsync.resources.conditions import READINESS, Reason
-from adsync.resources.synceduser import PasswordState, PasswordStatus, UserDomainStatus
+from adsync.resources.conditions import Reason
+from adsync.resources.synceduser import PasswordState, PasswordStatus, UserDomainStatus, UserMembership
+from adsync.sync.objects import ROUNDS, ObjectSync
 from adsync.sync.passwords import fetch_password, random_secret
-from adsync.sync.reports import as_object
-from adsync.sync.store import Binding, Key, Resource
+from adsync.sync.store import Binding, Resource
 from adsync.sync.wishes import owner_of, user_wish
 from adsync.sync.workplace import Workplace
 
-_log = structlog.get_logger(__name__)
-
-_ROUNDS = 6
-_BY_EVENT = frozenset({Reason.PASSWORD_PENDING})  # under way, but only an event can change it: not worth looking again
+_SHOWN_GROUPS = 100
 
 
 @dataclass(slots=True)
@@ -58,120 +45,51 @@ class _Done:
 
     wrote: bool = False
     pushed: bool = False
-    created: bool = False
 
 
-class UserSync:
-    """Looks at users. `look` returns the least pause in seconds after which the key wants another look, or None where it is settled."""
+class UserSync(ObjectSync):
+    """Looks at users."""
 
-    def __init__(self, place: Workplace) -> None:
-        self.place = place
+    def name(self, resource: Resource) -> str:
+        return str(resource.spec.username)
 
-    async def look(self, key: Key) -> float | None:
-        """Raises DirectoryUnavailable where the connection is gone; anything else becomes a report."""
-        place = self.place
-        resource = place.store.resources.get(key)
-        binding = place.store.bindings.get(key, {}).get(place.domain)
-        if resource is None or binding is None:
-            place.reports.forget(key)
-            place.guard.withdraw(key)
-            return None
-        try:
-            if resource.deleting or not binding.wanted or place.going:
-                return await self._release(resource)
-            return await self._sync(resource, binding)
-        except DirectoryUnavailable:
-            raise
-        except AlreadyExists as error:
-            return self._stuck(resource, Verdict(Reason.CONFLICT, f"{error}"))
-        except InsufficientRights as error:
-            return self._stuck(resource, Verdict(Reason.INSUFFICIENT_RIGHTS, str(error)))
-        except DirectoryError as error:
-            return self._stuck(resource, Verdict(Reason.DIRECTORY_ERROR, str(error)))
-
-    # --- wanted ---
-
-    async def _sync(self, resource: Resource, binding: Binding) -> float | None:
+    async def sync(self, resource: Resource, binding: Binding) -> float | None:
         place, done = self.place, _Done()
         checked = ""
-        for _ in range(_ROUNDS):
-            recorded = self._recorded(resource)
-            try:
-                if verdict := self._refusal(resource):
-                    return self._stuck(resource, verdict)
-                retry = resource.requested != resource.status.get("lastHandledReconcileAt", "")
-                wish = user_wish(resource, place.resource, binding, place.rules, place.store, recorded, retry_rejected=retry)
-            except InvalidSpec as error:
-                return self._stuck(resource, Verdict(Reason.INVALID_SPEC, str(error)))
+        for _ in range(ROUNDS):
+            resource = place.store.resources.get(resource.key, resource)
+            retry = resource.requested != resource.status.get("lastHandledReconcileAt", "")
+            wish = user_wish(resource, place.resource, binding, place.rules, place.store, self._recorded(resource), retry_rejected=retry)
             plan = plan_user(wish, place.rules, place.around())
-            if plan.verdict is not None:
-                return self._stuck(resource, plan.verdict, plan, wish, done)
             if not plan.changes:
                 return self._settled(resource, wish, plan, done)
-            if place.resource.spec.mode is Mode.OBSERVE:
-                return self._observed(resource, wish, plan)
-            if verdict := place.guard.judge(resource.key, plan.changes):
-                return self._stuck(resource, verdict, plan, wish, done)
+            if verdict := await self._hindrance(resource, plan):
+                return self._report(resource, self._facts(verdict, wish, plan, done), wish.recorded)
             entry = plan.found.entry if plan.found else None
-            if entry is None:
-                if await self._found_by_read(wish):
-                    continue
-                if verdict := self._unproven(resource, wish):
-                    return self._stuck(resource, verdict, plan, wish, done)
+            if entry is None and await self.found_by_read(resource):
+                continue
             if entry is not None and checked != entry.guid:
                 checked = entry.guid
                 if await place.recheck(entry.guid) != entry or entry.guid in place.protected:
                     continue
-            if not await self._hold(resource):
+            if not await self.hold(resource):
                 return None
-            resource = place.store.resources.get(resource.key, resource)
-            if not await self._write(resource, wish, plan, done):
-                continue
-            await self._read_back(wish, plan)
-        return self._stuck(
-            resource, Verdict(Reason.CONTESTED, "the directory, or somebody in it, keeps changing what is written"), done=done
-        )
+            if await self._write(resource, wish, plan, done):
+                await self._read_back(wish, plan)
+        return self.stuck(resource, Verdict(Reason.CONTESTED, "the directory, or somebody in it, keeps changing what is written"))
 
-    def _refusal(self, resource: Resource) -> Verdict | None:
+    async def _hindrance(self, resource: Resource, plan: UserPlan) -> Verdict | None:
+        """Why a plan is not carried out, if so: the mode, the safety limit, or an absence that is not certain."""
         place = self.place
-        if not place.store.namespace_allowed(place.resource, resource.key.namespace):
-            said = f"the domain does not allow namespace {resource.key.namespace}; see allowedNamespaces of ADDomain {place.name}"
-            return Verdict(Reason.NAMESPACE_NOT_ALLOWED, said)
-        if resource.problem:
-            return Verdict(Reason.INVALID_SPEC, resource.problem)
-        name = resource.spec.username
-        older = place.store.older_claimant(resource, place.domain, name)
-        if older is None:
-            return None
-        # Whoever has the account already keeps it, whatever its age.
-        marked = place.mirror.by_owner(owner_of(resource.key, place.rules))
-        if any(entry.sam.casefold() == name.casefold() for entry in marked):
-            return None
-        return Verdict(Reason.CONFLICT, f"{older.key} is older and names the same account, {name!r}; rename or delete one of them")
-
-    async def _found_by_read(self, wish: UserWish) -> bool:
-        """Whether an account that the status records, and the mirror does not know, is in the directory after all."""
-        guid = wish.recorded.object_guid
-        return bool(guid) and self.place.mirror.by_guid(guid or "") is None and await self.place.refresh(guid or "") is not None
-
-    def _unproven(self, resource: Resource, wish: UserWish) -> Verdict | None:
-        """Why it is not certain that an account that may have been there is gone; None where it is."""
-        place, guid = self.place, wish.recorded.object_guid
-        if place.absence_proven or not (guid or resource.held):
-            return None
-        where = f"the account with objectGUID {guid}" if guid else "an account that may have been created before"
-        said = f"{where} is not on {place.directory.info.url}, which may not have caught up yet; nothing is created or released meanwhile"
-        return Verdict(Reason.PROGRESSING, said)
-
-    async def _hold(self, resource: Resource) -> bool:
-        """Set the finalizer before the first write. False where the resource is gone, or going."""
-        if resource.held:
-            return True
-        obj = await self.place.cluster.add_finalizer(as_object(resource), names.FINALIZER)
-        if obj is None:
-            return False
-        self.place.reports.taken(resource.key.kind, obj)
-        return True
+        if place.resource.spec.mode is Mode.OBSERVE:
+            return Verdict(
+                Reason.OBSERVING, f"mode Observe: {len(plan.changes)} change{'s' if len(plan.changes) > 1 else ''} would be made"
+            )
+        if verdict := place.guard.judge(resource.key, plan.changes):
+            return verdict
+        if plan.found is not None and plan.found.entry is None:
+            return self.unproven(resource)
+        return None
 
     async def _write(self, resource: Resource, wish: UserWish, plan: UserPlan, done: _Done) -> bool:
         """Make the changes, in order. False where the plan has to be made again, from what was learnt."""
@@ -209,7 +127,6 @@ class UserSync:
             place.guard.note(resource.key, change)
             done.wrote = True
             done.pushed = done.pushed or source is PasswordSource.SECRET
-            done.created = done.created or isinstance(change, Add)
             if source is PasswordSource.SECRET:
                 place.memory.refused.pop(resource.key, None)
                 place.metrics.password_pushes.labels(place.name, "ok").inc()
@@ -245,51 +162,40 @@ class UserSync:
     # --- reports ---
 
     def _settled(self, resource: Resource, wish: UserWish, plan: UserPlan, done: _Done) -> float | None:
-        facts = UserFacts(
-            verdict=_verdict(plan),
+        """Nothing is left to do, or nothing can be done: the plan's own verdict says which."""
+        self.place.guard.withdraw(resource.key)
+        return self._report(
+            resource, self._facts(plan.verdict or _verdict(plan), wish, plan, done, equal=plan.verdict is None), wish.recorded
+        )
+
+    def _facts(self, verdict: Verdict, wish: UserWish, plan: UserPlan, done: _Done, *, equal: bool = False) -> UserFacts:
+        entry = plan.found.entry if plan.found and not plan.found.adopting else None
+        sent = plan.password is not None and plan.password.source is not PasswordSource.NONE
+        return UserFacts(
+            verdict,
             found=plan.found,
-            password=plan.password,
+            password=None if sent else plan.password,  # what is yet to be sent is not told as if it were
             wish=wish.password,
             requested=wish.suspended,
-            agreed=agreed_values(wish, self.place.rules),
+            agreed=agreed_values(wish, self.place.rules) if equal else None,
+            planned=plan.changes,
+            membership=self._membership(entry) if entry is not None else None,
             wrote=done.wrote,
             pushed=done.pushed,
         )
-        return self._report(resource, facts, wish.recorded)
 
-    def _observed(self, resource: Resource, wish: UserWish, plan: UserPlan) -> float | None:
-        said = f"mode Observe: {len(plan.changes)} change{'s' if len(plan.changes) > 1 else ''} would be made"
-        facts = UserFacts(Verdict(Reason.OBSERVING, said), found=plan.found, requested=wish.suspended, planned=plan.changes)
-        return self._report(resource, facts, wish.recorded)
+    def _membership(self, entry: Entry) -> UserMembership:
+        """What the directory says, whoever put it there."""
+        groups = sorted(group.sam for group in self.place.mirror.groups_of(entry.guid))
+        return UserMembership(groups=groups[:_SHOWN_GROUPS], count=len(groups))
 
-    def _stuck(
-        self, resource: Resource, verdict: Verdict, plan: UserPlan | None = None, wish: UserWish | None = None, done: _Done | None = None
-    ) -> float | None:
-        facts = UserFacts(
-            verdict,
-            found=plan.found if plan else None,
-            password=plan.password if plan and plan.password and plan.password.source is PasswordSource.NONE else None,
-            wish=wish.password if wish else None,
-            requested=wish.suspended if wish else None,
-            planned=plan.changes if plan and verdict.reason is Reason.SAFETY_LIMIT else (),
-            wrote=bool(done and done.wrote),
-            pushed=bool(done and done.pushed),
-        )
-        return self._report(resource, facts, wish.recorded if wish else None)
+    def stuck(self, resource: Resource, verdict: Verdict, planned: Sequence[Change] = ()) -> float | None:
+        return self._report(resource, UserFacts(verdict, planned=tuple(planned)), self._recorded(resource))
 
-    def _report(self, resource: Resource, facts: UserFacts, recorded: UserDomainStatus | None) -> float | None:
-        place = self.place
-        before = recorded or self._recorded(resource)
+    def _report(self, resource: Resource, facts: UserFacts, before: UserDomainStatus) -> float | None:
         entry = user_entry(before, facts, datetime.now(UTC))
-        place.reports.put(resource, place.domain, entry)
-        if entry.reason is not before.reason or entry.message != before.message:
-            readiness = READINESS[facts.verdict.reason]
-            if facts.planned and facts.verdict.reason is Reason.OBSERVING:
-                place.reports.event(resource, "WouldChange", "; ".join(map(str, facts.planned)))
-            elif not readiness.ready:
-                place.reports.event(resource, str(facts.verdict.reason), facts.verdict.message, warning=True)
-        reason = facts.verdict.reason
-        return 0.0 if READINESS[reason].reconciling and reason not in _BY_EVENT else None
+        self.place.reports.put(resource, self.place.domain, entry)
+        return self.outcome(resource, (before.reason, before.message), facts.verdict, facts.planned)
 
     def _tell(self, resource: Resource, plan: UserPlan) -> None:
         """Events for what was written."""
@@ -326,63 +232,9 @@ class UserSync:
 
     # --- going ---
 
-    async def _release(self, resource: Resource) -> float | None:
-        """Apply the deletion policy, until the directory shows that it is done; then let the resource go, as far as this domain is concerned."""
-        place = self.place
-        if place.going and not resource.deleting and resource.key.namespace in place.store.terminating:
-            return None  # its namespace is going too: its own deletion is about to come, and says what to do
-        policy = self._deletion_policy(resource)
-        wish = _bare_wish(resource, place, self._recorded(resource))
-        for _ in range(_ROUNDS):
-            if not place.store.namespace_allowed(place.resource, resource.key.namespace):
-                said = f"released as it is: ADDomain {place.name} does not allow namespace {resource.key.namespace}"
-                place.reports.event(resource, str(Reason.NAMESPACE_NOT_ALLOWED), said, warning=True)
-                break
-            plan = plan_user_removal(wish, policy, place.rules, place.around())
-            if plan.verdict is not None:
-                place.reports.event(resource, str(plan.verdict.reason), f"released as it is: {plan.verdict.message}", warning=True)
-                break
-            entry = plan.found.entry if plan.found else None
-            if entry is None:
-                if await self._found_by_read(wish):
-                    continue
-                if verdict := self._unproven(resource, wish):
-                    return self._stuck(resource, verdict, plan)
-                break
-            if not plan.changes:
-                break
-            if place.resource.spec.mode is Mode.OBSERVE:
-                return self._observed(resource, wish, plan)
-            if not place.going and (verdict := place.guard.judge(resource.key, plan.changes)):
-                return self._stuck(resource, verdict, plan, wish)
-            if await place.recheck(entry.guid) != entry or entry.guid in place.protected:
-                continue
-            await self._apply_removal(resource, plan.changes, entry)
-        else:
-            return self._stuck(resource, Verdict(Reason.CONTESTED, "the directory, or somebody in it, keeps undoing the deletion policy"))
-        place.guard.withdraw(resource.key)
-        place.memory.refused.pop(resource.key, None)
-        await place.reports.release(resource, place.domain)
-        return None
-
-    async def _apply_removal(self, resource: Resource, changes: tuple[Change, ...], entry: Entry) -> None:
-        place = self.place
-        for change in changes:
-            try:
-                await place.apply(change)
-            except (ValueMismatch, NoSuchObject):
-                await place.refresh(entry.guid)
-                return
-            place.guard.note(resource.key, change)
-            place.reports.event(resource, "Released", f"{change}")
-        await place.refresh(entry.guid)
-
-    def _deletion_policy(self, resource: Resource) -> DeletionPolicy:
-        if self.place.going and not resource.deleting:
-            return DeletionPolicy.RETAIN
-        own: DeletionPolicy | None = resource.spec.deletion_policy if resource.spec is not None else None
-        general: DeletionPolicy = self.place.resource.spec.deletion_policy
-        return own or general
+    def removal_plan(self, resource: Resource, policy: DeletionPolicy) -> UserPlan:
+        wish = _bare_wish(resource, self.place, self._recorded(resource))
+        return plan_user_removal(wish, policy, self.place.rules, self.place.around())
 
 
 def _verdict(plan: UserPlan) -> Verdict:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from adsync.core.dn import DN
+from adsync.core.groups import GroupWish, group_attributes
 from adsync.core.names import container_dn
 from adsync.core.owner import owner_id
 from adsync.core.passwords import PasswordWish
 from adsync.core.rules import DomainRules
 from adsync.core.users import UserWish
 from adsync.resources import names
+from adsync.resources.syncedgroup import GroupDomainStatus, GroupScope
 from adsync.resources.synceduser import UserDomainStatus
 from adsync.sync.store import USER, Binding, Key, Resource, Store
 
@@ -41,6 +43,25 @@ def user_wish(
         retry_rejected=retry_rejected,
         unlock=resource.annotations.get(names.UNLOCK_REQUESTED_AT, ""),
     )
+
+
+def group_wish(resource: Resource, domain: Resource, binding: Binding, rules: DomainRules, recorded: GroupDomainStatus) -> GroupWish:
+    """Raises InvalidSpec where the spec asks for what can't be."""
+    return GroupWish(
+        owner=owner_of(resource.key, rules),
+        name=resource.spec.name,
+        attributes=group_attributes(resource.spec, rules),
+        scope=resource.spec.group_scope,
+        container=container_of(binding, rules),
+        recorded=recorded,
+        agreed=recorded.last_synced.model_dump(exclude_none=True) if recorded.last_synced else {},
+        from_elsewhere=may_not_adopt(resource, domain),
+    )
+
+
+def bare_group_wish(resource: Resource, rules: DomainRules, recorded: GroupDomainStatus) -> GroupWish:
+    """Enough to find what is ours: nothing is looked for by name when a resource goes."""
+    return GroupWish(owner_of(resource.key, rules), "", {}, GroupScope.GLOBAL, None, recorded, {})
 
 
 def owner_of(key: Key, rules: DomainRules) -> str:

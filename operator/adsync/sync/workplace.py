@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
 from pydantic import SecretStr
@@ -33,9 +33,10 @@ class Memory:
 
 @dataclass(slots=True)
 class Workplace:
-    """`may_write` is asked before each write begins (the lease of a leader may have run out).
-
-    `absence_proven` is False after a change of domain controller, until the new one is known to have caught up."""
+    """The callables connect what works here with the session: `members_changed` is told who came into a group or left one; `group_changed`
+    which group may need its members read again, unless it is `writing` (what we change ourselves need not be read); `may_write` is asked
+    before each write begins, as the lease of a leader may have run out. `absence_proven` is False after a change of domain controller,
+    until the new one is known to have caught up."""
 
     domain: Key
     store: Store
@@ -52,6 +53,9 @@ class Workplace:
     protected: dict[str, str] = field(default_factory=dict)
     absence_proven: bool = True
     may_write: Callable[[], bool] = lambda: True
+    members_changed: Callable[[Set[str]], None] = lambda _guids: None
+    group_changed: Callable[[str], None] = lambda _guid: None
+    writing: set[str] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -85,6 +89,14 @@ class Workplace:
         else:
             self.mirror.put(entry)
         return entry
+
+    async def read_members(self, guid: str) -> None:
+        """Read a group's whole member list; raises IncompleteRead rather than take a part for it."""
+        entry = await self.refresh(guid)
+        members = await self.directory.read_members(guid) if entry is not None else None
+        if entry is not None and members is not None:
+            # Read before the list, so that a change in between makes the list look old rather than current.
+            self.members_changed(self.mirror.put_members(guid, entry.usn_changed, {member.guid for member in members if member.guid}))
 
     async def recheck(self, guid: str) -> Entry | None:
         """As refresh, and whether the object is privileged at this moment, before it is written."""

@@ -1,0 +1,267 @@
+"""One group in one domain, from a look to its report: the group itself as a user is, then its members.
+
+Members are only ever taken out on the ground of a complete list: one that was read to its end, and has been kept current since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from adsync.core.changes import Add, Change, ModifyMembers
+from adsync.core.entries import Entry, EntryKind
+from adsync.core.groups import GroupPlan, GroupWish, agreed_group, plan_group, plan_group_removal
+from adsync.core.identity import Verdict
+from adsync.core.members import MembersPlan, WantedMember, member_changes, plan_members
+from adsync.core.owner import OwnerMark
+from adsync.core.report import GroupFacts, group_entry
+from adsync.errors import AlreadyExists, NoSuchObject, ValueMismatch
+from adsync.resources.addomain import Mode
+from adsync.resources.common import DeletionPolicy
+from adsync.resources.conditions import Reason
+from adsync.resources.syncedgroup import GroupDomainStatus, GroupMembership, PendingMember, SyncedGroupSpec
+from adsync.sync.objects import ROUNDS, ObjectSync
+from adsync.sync.store import USER, Binding, Key, Resource
+from adsync.sync.wishes import bare_group_wish, group_wish, owner_of
+
+_SHOWN = 100
+
+
+class GroupSync(ObjectSync):
+    """Looks at groups."""
+
+    def name(self, resource: Resource) -> str:
+        return str(resource.spec.name)
+
+    async def sync(self, resource: Resource, binding: Binding) -> float | None:
+        place, wrote = self.place, False
+        checked = ""
+        for _ in range(ROUNDS):
+            resource = place.store.resources.get(resource.key, resource)
+            wish = group_wish(resource, place.resource, binding, place.rules, self._recorded(resource))
+            plan = plan_group(wish, place.rules, place.around())
+            entry = plan.found.entry if plan.found else None
+            if plan.verdict is not None:
+                return self._report(resource, GroupFacts(plan.verdict, found=plan.found))
+            if not plan.changes and entry is not None:
+                break
+            if verdict := self._hindrance(resource, plan.changes, entry):
+                return self._report(resource, GroupFacts(verdict, found=plan.found, planned=plan.changes))
+            if entry is None and await self.found_by_read(resource):
+                continue
+            if entry is not None and checked != entry.guid:
+                checked = entry.guid
+                if await place.recheck(entry.guid) != entry or entry.guid in place.protected:
+                    continue
+            if not await self.hold(resource):
+                return None
+            wrote = await self._write(resource, wish, plan) or wrote
+        else:
+            return self.stuck(resource, Verdict(Reason.CONTESTED, "the directory, or somebody in it, keeps changing what is written"))
+        facts = GroupFacts(Verdict(Reason.SYNCED, ""), found=plan.found, agreed=agreed_group(wish, place.rules), wrote=wrote)
+        if not resource.spec.manages_membership:
+            place.guard.withdraw(resource.key)
+            return self._report(resource, facts)
+        return await self._sync_members(resource, entry, facts)
+
+    def _hindrance(self, resource: Resource, changes: Sequence[Change], entry: Entry | None) -> Verdict | None:
+        place = self.place
+        if place.resource.spec.mode is Mode.OBSERVE:
+            return Verdict(Reason.OBSERVING, f"mode Observe: {len(changes)} change{'s' if len(changes) > 1 else ''} would be made")
+        if entry is None and (verdict := self.unproven(resource)):
+            return verdict
+        return place.guard.judge(resource.key, changes)
+
+    async def _write(self, resource: Resource, wish: GroupWish, plan: GroupPlan) -> bool:
+        """Make the changes, in order, and read back. False where the plan has to be made again, from what was learnt."""
+        place = self.place
+        for change in plan.changes:
+            try:
+                await place.apply(change)
+            except (ValueMismatch, NoSuchObject):
+                if not isinstance(change, Add):
+                    await place.refresh(change.guid)
+                return False
+            except AlreadyExists:
+                if not await place.find_names(wish.name, ""):
+                    raise
+                return False
+            place.guard.note(resource.key, change)
+        self._tell(resource, plan)
+        entry = plan.found.entry if plan.found else None
+        if entry is not None:
+            await place.readback.by_guid(entry.guid)
+        else:
+            await place.readback.by_sam(wish.name)
+            # A new group is as empty as we made it: its list is known to be complete.
+            if (made := place.mirror.by_sam(wish.name)) is not None and place.mirror.members(made.guid) is None:
+                place.mirror.put_members(made.guid, made.usn_changed, set())
+        return True
+
+    def _tell(self, resource: Resource, plan: GroupPlan) -> None:
+        event, found = self.place.reports.event, plan.found
+        for change in plan.changes:
+            event(resource, "Created" if isinstance(change, Add) else "Updated", str(change))
+        if found and found.adopting and found.entry:
+            event(resource, "Adopted", f"took over {found.entry.dn}")
+        if plan.drift:
+            self.place.metrics.drift_reverted.labels(self.place.name).inc(len(plan.drift))
+            event(resource, "DriftReverted", "set back what was changed in the directory: " + "; ".join(map(str, plan.drift)))
+
+    # --- members ---
+
+    async def _sync_members(self, resource: Resource, entry: Entry, facts: GroupFacts) -> float | None:
+        place = self.place
+        if place.mirror.members(entry.guid) is None:
+            await place.read_members(entry.guid)
+        place.writing.add(entry.guid)
+        try:
+            return await self._write_members(resource, entry, facts)
+        finally:
+            place.writing.discard(entry.guid)
+            place.group_changed(entry.guid)
+
+    async def _write_members(self, resource: Resource, entry: Entry, facts: GroupFacts) -> float | None:
+        place = self.place
+        plan = self._plan_members(resource, entry)
+        held: Verdict | None = None
+        planned: list[ModifyMembers] = []
+        checked = False
+        for change in member_changes(plan, entry.guid, entry.dn, self._shown_name):
+            if place.resource.spec.mode is Mode.OBSERVE:
+                held = Verdict(Reason.OBSERVING, f"mode Observe: {len(plan.add)} members would be added, {len(plan.remove)} removed")
+            elif change.remove and (verdict := place.guard.judge(resource.key, (change,))):
+                held = verdict
+            if held is not None:
+                planned.append(change)
+                continue
+            if not checked:
+                checked = True
+                if await place.recheck(entry.guid) is None or entry.guid in place.protected:
+                    return 0.0
+            if not await self.hold(resource):
+                return None
+            try:
+                await place.apply(change)
+            except NoSuchObject:
+                # A member, or the group, is gone: find out which, and plan again.
+                for guid in (entry.guid, *change.add, *change.remove):
+                    await place.refresh(guid)
+                return 0.0
+            place.guard.note(resource.key, change)
+            facts = facts.having_written()
+            place.mirror.changed_members(entry.guid, place.mirror.members_read_at(entry.guid), change.add, change.remove)
+            place.members_changed({*change.add, *change.remove})
+        if facts.wrote_members:
+            await place.readback.by_guid(entry.guid)
+            if (now := place.mirror.by_guid(entry.guid)) is not None:
+                place.mirror.changed_members(entry.guid, now.usn_changed, (), ())
+            place.reports.event(resource, "MembersChanged", f"added {len(plan.add)}, removed {len(plan.remove)} of {entry.dn}")
+            plan = self._plan_members(resource, entry)
+        if held is None:
+            place.guard.withdraw(resource.key)
+        return self._report(resource, facts.with_members(held, tuple(planned), self._membership(plan, entry)))
+
+    def _shown_name(self, guid: str) -> str:
+        entry = self.place.mirror.by_guid(guid)
+        return entry.sam if entry is not None else guid
+
+    def _plan_members(self, resource: Resource, entry: Entry) -> MembersPlan:
+        mirror = self.place.mirror
+        present = mirror.members(entry.guid)
+        assert present is not None
+        prefix = f"adsync1:u:{self.place.rules.cluster}:"
+        ours = {guid for guid in present if (member := mirror.by_guid(guid)) is not None and member.mark.startswith(prefix)}
+        return plan_members(
+            self._wanted(resource),
+            present,
+            policy=resource.spec.membership_policy,
+            ours=ours,
+            privileged=self._privileged(present),
+            primary=mirror.primary_members(entry),
+        )
+
+    def _privileged(self, present: set[str]) -> set[str]:
+        place = self.place
+        own = place.directory.info.account_guid
+        marked = {guid for guid in present if (member := place.mirror.by_guid(guid)) is not None and member.admin_count == 1}
+        return (present & place.protected.keys()) | marked | {own}
+
+    def _wanted(self, resource: Resource) -> list[WantedMember]:
+        """The SyncedUsers that are listed, and those that the selector matches, each with its account in this domain."""
+        store, spec, namespace = self.place.store, resource.spec, resource.key.namespace
+        assert isinstance(spec, SyncedGroupSpec)
+        listed = [member.name for member in spec.members or ()]
+        if spec.member_selector is not None:
+            selected = (user for user in store.users_in(namespace) if spec.member_selector.matches(user.labels))
+            listed += [user.key.name for user in selected if not user.deleting]
+        return [self._member(Key(USER, namespace, name)) for name in dict.fromkeys(listed)]
+
+    def _member(self, key: Key) -> WantedMember:
+        place = self.place
+        user = place.store.resources.get(key)
+        if user is None:
+            return WantedMember(key.name, pending=f"there is no SyncedUser {key.name} in namespace {key.namespace}")
+        if not place.store.is_wanted(key, place.domain):
+            return WantedMember(key.name, pending="the user is not bound to this domain")
+        if user.deleting:
+            return WantedMember(key.name, pending="the user is being deleted")
+        entry, known = self._account(user)
+        if entry is None:
+            standing = place.reports.standings(place.domain).get(key)
+            waiting = f": {standing.reason}" if standing and standing.reason not in (None, Reason.SYNCED, Reason.PROGRESSING) else ""
+            return WantedMember(key.name, pending=f"the user has no account in this domain yet{waiting}", known=known)
+        if entry.guid in place.protected or entry.admin_count == 1:
+            return WantedMember(key.name, guid=entry.guid, pending="the account is privileged and is never written")
+        if not entry.dn.is_below(place.rules.container):
+            return WantedMember(key.name, guid=entry.guid, pending=f"the account is not below {place.rules.container}")
+        return WantedMember(key.name, guid=entry.guid)
+
+    def _account(self, user: Resource) -> tuple[Entry | None, str]:
+        """The user's account: by its owner mark, or, where the mark's place holds a foreign value, by what the status records; and that."""
+        place, mirror = self.place, self.place.mirror
+        marked = [entry for entry in mirror.by_owner(owner_of(user.key, place.rules)) if entry.kind is EntryKind.USER]
+        if len(marked) == 1:
+            return marked[0], ""
+        known = place.reports.recorded(user, place.domain).object_guid or ""
+        entry = mirror.by_guid(known) if known else None
+        if entry is None or not entry.mark or OwnerMark.parse(entry.mark) is not None:
+            return next((each for each in marked if each.guid == known), None), known
+        return entry, known
+
+    def _membership(self, plan: MembersPlan, entry: Entry) -> GroupMembership:
+        mirror = self.place.mirror
+        nested = [
+            member.sam
+            for guid in mirror.members(entry.guid) or ()
+            if (member := mirror.by_guid(guid)) is not None and member.kind is EntryKind.GROUP
+        ]
+        return GroupMembership(
+            desired=plan.desired,
+            applied=plan.applied,
+            foreign=plan.foreign,
+            pending=[PendingMember(user=member.user, reason=member.pending) for member in plan.pending[:_SHOWN]] or None,
+            nested_groups=sorted(nested)[:_SHOWN] or None,
+        )
+
+    # --- reports ---
+
+    def _recorded(self, resource: Resource) -> GroupDomainStatus:
+        recorded = self.place.reports.recorded(resource, self.place.domain)
+        assert isinstance(recorded, GroupDomainStatus)
+        return recorded
+
+    def stuck(self, resource: Resource, verdict: Verdict, planned: Sequence[Change] = ()) -> float | None:
+        return self._report(resource, GroupFacts(verdict, planned=tuple(planned)))
+
+    def _report(self, resource: Resource, facts: GroupFacts) -> float | None:
+        before = self._recorded(resource)
+        entry = group_entry(before, facts, datetime.now(UTC))
+        self.place.reports.put(resource, self.place.domain, entry)
+        return self.outcome(resource, (before.reason, before.message), facts.verdict, facts.planned)
+
+    # --- going ---
+
+    def removal_plan(self, resource: Resource, policy: DeletionPolicy) -> GroupPlan:
+        wish = bare_group_wish(resource, self.place.rules, self._recorded(resource))
+        return plan_group_removal(wish, policy, self.place.rules, self.place.around())

@@ -1,0 +1,203 @@
+"""What looking at a user and looking at a group have in common: refusals, the finalizer, what is certain to be absent, and letting go."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Protocol
+
+from adsync.core.changes import Change
+from adsync.core.entries import Entry
+from adsync.core.identity import Found, Verdict
+from adsync.errors import AlreadyExists, DirectoryError, DirectoryUnavailable, InsufficientRights, InvalidSpec, NoSuchObject, ValueMismatch
+from adsync.resources import names
+from adsync.resources.addomain import Mode
+from adsync.resources.common import DeletionPolicy
+from adsync.resources.conditions import READINESS, Reason
+from adsync.sync.reports import as_object
+from adsync.sync.store import Binding, Key, Resource
+from adsync.sync.wishes import owner_of
+from adsync.sync.workplace import Workplace
+
+ROUNDS = 6
+_BY_EVENT = frozenset({Reason.PASSWORD_PENDING})  # under way, but only an event can change it: not worth looking again
+
+
+class RemovalPlan(Protocol):
+    """The part of a plan that letting go looks at."""
+
+    @property
+    def found(self) -> Found | None: ...
+    @property
+    def changes(self) -> tuple[Change, ...]: ...
+    @property
+    def verdict(self) -> Verdict | None: ...
+
+
+class ObjectSync(ABC):
+    """Looks at resources of one kind. `look` returns the least pause in seconds after which the key wants another look; None: it is settled."""
+
+    def __init__(self, place: Workplace) -> None:
+        self.place = place
+
+    async def look(self, key: Key) -> float | None:
+        """Raises DirectoryUnavailable where the connection is gone, ClusterError where the API server is; anything else becomes a report."""
+        place = self.place
+        resource = place.store.resources.get(key)
+        binding = place.store.bindings.get(key, {}).get(place.domain)
+        if resource is None or binding is None:
+            place.reports.forget(key)
+            place.guard.withdraw(key)
+            return None
+        try:
+            if resource.deleting or not binding.wanted or place.going:
+                return await self._release(resource)
+            if verdict := self._refusal(resource):
+                return self.stuck(resource, verdict)
+            return await self.sync(resource, binding)
+        except DirectoryUnavailable:
+            raise
+        except InvalidSpec as error:
+            verdict = Verdict(Reason.INVALID_SPEC, str(error))
+        except AlreadyExists as error:
+            verdict = Verdict(Reason.CONFLICT, str(error))
+        except InsufficientRights as error:
+            verdict = Verdict(Reason.INSUFFICIENT_RIGHTS, str(error))
+        except DirectoryError as error:
+            verdict = Verdict(Reason.DIRECTORY_ERROR, str(error))
+        return self.stuck(resource, verdict)
+
+    # --- what each kind does for itself ---
+
+    @abstractmethod
+    async def sync(self, resource: Resource, binding: Binding) -> float | None:
+        """Bring the object to what the resource wants."""
+
+    @abstractmethod
+    def removal_plan(self, resource: Resource, policy: DeletionPolicy) -> RemovalPlan: ...
+
+    @abstractmethod
+    def stuck(self, resource: Resource, verdict: Verdict, planned: Sequence[Change] = ()) -> float | None:
+        """Report that nothing goes on, and why."""
+
+    @abstractmethod
+    def name(self, resource: Resource) -> str:
+        """The name that the resource claims."""
+
+    # --- what they have in common ---
+
+    def _refusal(self, resource: Resource) -> Verdict | None:
+        place = self.place
+        if not place.store.namespace_allowed(place.resource, resource.key.namespace):
+            said = f"the domain does not allow namespace {resource.key.namespace}; see allowedNamespaces of ADDomain {place.name}"
+            return Verdict(Reason.NAMESPACE_NOT_ALLOWED, said)
+        if resource.problem:
+            return Verdict(Reason.INVALID_SPEC, resource.problem)
+        name = self.name(resource)
+        older = place.store.older_claimant(resource, place.domain, name)
+        if older is None:
+            return None
+        # Whoever has the account already keeps it, whatever its age.
+        marked = place.mirror.by_owner(owner_of(resource.key, place.rules))
+        if any(entry.sam.casefold() == name.casefold() for entry in marked):
+            return None
+        return Verdict(Reason.CONFLICT, f"{older.key} is older and names the same account, {name!r}; rename or delete one of them")
+
+    async def found_by_read(self, resource: Resource) -> bool:
+        """Whether an object that the status records, and the mirror does not know, is in the directory after all."""
+        guid = self.place.reports.recorded(resource, self.place.domain).object_guid
+        return bool(guid) and self.place.mirror.by_guid(guid or "") is None and await self.place.refresh(guid or "") is not None
+
+    def unproven(self, resource: Resource) -> Verdict | None:
+        """Why it is not certain that an object that may have been there is gone; None where it is."""
+        place = self.place
+        guid = place.reports.recorded(resource, place.domain).object_guid
+        if place.absence_proven or not (guid or resource.held):
+            return None
+        where = f"the object with objectGUID {guid}" if guid else "an object that may have been created before"
+        said = f"{where} is not on {place.directory.info.url}, which may not have caught up yet; nothing is created or released meanwhile"
+        return Verdict(Reason.PROGRESSING, said)
+
+    async def hold(self, resource: Resource) -> bool:
+        """Set the finalizer before the first write. False where the resource is gone, or going."""
+        if resource.held:
+            return True
+        obj = await self.place.cluster.add_finalizer(as_object(resource), names.FINALIZER)
+        if obj is None:
+            return False
+        self.place.reports.taken(resource.key.kind, obj)
+        return True
+
+    def outcome(
+        self, resource: Resource, before: tuple[Reason | None, str | None], verdict: Verdict, planned: Sequence[Change]
+    ) -> float | None:
+        """Tell of what is new, and when to look again."""
+        if (verdict.reason, verdict.message or None) != before:
+            if planned and verdict.reason is Reason.OBSERVING:
+                self.place.reports.event(resource, "WouldChange", "; ".join(map(str, planned)))
+            elif not READINESS[verdict.reason].ready:
+                self.place.reports.event(resource, str(verdict.reason), verdict.message, warning=True)
+        return 0.0 if READINESS[verdict.reason].reconciling and verdict.reason not in _BY_EVENT else None
+
+    # --- going ---
+
+    async def _release(self, resource: Resource) -> float | None:
+        """Apply the deletion policy until the directory shows that it is done; then let the resource go, as far as this domain goes."""
+        place = self.place
+        if place.going and not resource.deleting and resource.key.namespace in place.store.terminating:
+            return None  # its namespace is going too: its own deletion is about to come, and says what to do
+        policy = self._deletion_policy(resource)
+        for _ in range(ROUNDS):
+            if not place.store.namespace_allowed(place.resource, resource.key.namespace):
+                self._released_as_is(
+                    resource, Verdict(Reason.NAMESPACE_NOT_ALLOWED, f"the domain does not allow namespace {resource.key.namespace}")
+                )
+                break
+            plan = self.removal_plan(resource, policy)
+            if plan.verdict is not None:
+                self._released_as_is(resource, plan.verdict)
+                break
+            entry = plan.found.entry if plan.found else None
+            if entry is None:
+                if await self.found_by_read(resource):
+                    continue
+                if verdict := self.unproven(resource):
+                    return self.stuck(resource, verdict)
+                break
+            if not plan.changes:
+                break
+            if place.resource.spec.mode is Mode.OBSERVE:
+                return self.stuck(resource, Verdict(Reason.OBSERVING, "mode Observe: the deletion policy would be applied"), plan.changes)
+            if not place.going and (verdict := place.guard.judge(resource.key, plan.changes)):
+                return self.stuck(resource, verdict, plan.changes)
+            if await place.recheck(entry.guid) != entry or entry.guid in place.protected:
+                continue
+            await self._apply_removal(resource, plan.changes, entry)
+        else:
+            return self.stuck(resource, Verdict(Reason.CONTESTED, "the directory, or somebody in it, keeps undoing the deletion policy"))
+        place.guard.withdraw(resource.key)
+        place.memory.refused.pop(resource.key, None)
+        await place.reports.release(resource, place.domain)
+        return None
+
+    def _released_as_is(self, resource: Resource, why: Verdict) -> None:
+        self.place.reports.event(resource, str(why.reason), f"released as it is: {why.message}", warning=True)
+
+    async def _apply_removal(self, resource: Resource, changes: Sequence[Change], entry: Entry) -> None:
+        place = self.place
+        for change in changes:
+            try:
+                await place.apply(change)
+            except (ValueMismatch, NoSuchObject):
+                await place.refresh(entry.guid)
+                return
+            place.guard.note(resource.key, change)
+            place.reports.event(resource, "Released", str(change))
+        await place.refresh(entry.guid)
+
+    def _deletion_policy(self, resource: Resource) -> DeletionPolicy:
+        if self.place.going and not resource.deleting:
+            return DeletionPolicy.RETAIN
+        own: DeletionPolicy | None = resource.spec.deletion_policy if resource.spec is not None else None
+        general: DeletionPolicy = self.place.resource.spec.deletion_policy
+        return own or general
