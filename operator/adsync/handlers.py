@@ -19,7 +19,6 @@ from adsync.cluster.inbox import EventSink, Inbox
 from adsync.cluster.rest import Credentials
 from adsync.errors import ClusterError
 
-_PREFIX = "kopf.adsync.dev"
 _KINDS = {  # kind: group, version, plural
     "ADDomain": ("adsync.dev", "v1alpha1", "addomains"),
     "SyncedUser": ("adsync.dev", "v1alpha1", "syncedusers"),
@@ -30,7 +29,6 @@ _KINDS = {  # kind: group, version, plural
 }
 # Never a password, credentials or a CA, and by far the largest Secrets of most clusters: left out by the API server itself.
 _SECRETS = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,type!=bootstrap.kubernetes.io/token"
-_STOP_SECONDS = 3.0
 
 
 class _Patiently:
@@ -62,7 +60,7 @@ class Watches:
         self._stopping = True
         with suppress(RuntimeError):  # its loop is closed: it has ended already
             self._stop()
-        await asyncio.wait([self.stopped], timeout=_STOP_SECONDS)
+        await asyncio.wait([self.stopped], timeout=3.0)
 
     def _run(self) -> None:
         error: BaseException | None = None
@@ -144,7 +142,8 @@ def _settings() -> kopf.OperatorSettings:
     settings.queueing.exit_timeout = 0.2
     settings.process.ultimate_exiting_timeout = None
     # Nothing is stored on objects. Were it, then under a prefix that does not hide our own annotations.
-    settings.persistence.finalizer = f"{_PREFIX}/finalizer"
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=_PREFIX)
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=_PREFIX)
+    prefix = "kopf.adsync.dev"
+    settings.persistence.finalizer = f"{prefix}/finalizer"
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=prefix)
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=prefix)
     return settings

@@ -82,10 +82,10 @@ class Server:
             for path, route in paths.items():
                 application.router.add_get(path, _handler(route))
         for (host, port), application in by_address.items():
-            runner = web.AppRunner(application, access_log=None, handle_signals=False)
+            runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
             await runner.setup()
             self._runners.append(runner)
-            await web.TCPSite(runner, host or None, port, shutdown_timeout=1.0).start()
+            await web.TCPSite(runner, host or None, port).start()
 
     async def stop(self) -> None:
         for runner in self._runners:

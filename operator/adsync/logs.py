@@ -39,6 +39,7 @@ def configure(level: Literal["debug", "info", "warning", "error"], fmt: Literal[
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     structlog.configure(
@@ -84,10 +85,10 @@ def _redacted(name: str, value: Any) -> Any:
         return _HIDDEN
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
-    if isinstance(value, Mapping):
-        return {key: _redacted(str(key), each) for key, each in value.items()}
     if name not in _INNOCENT and _TELLING.search(name):
         return _HIDDEN
+    if isinstance(value, Mapping):
+        return {key: _redacted(str(key), each) for key, each in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_redacted("", each) for each in value]
     return value
