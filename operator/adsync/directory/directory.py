@@ -37,6 +37,7 @@ class Directory:
         self._codec = codec.EntryCodec(target.attributes, target.ownership_attribute)
         self._base = str(info.base)
         self._protected: Protected | None = None
+        self._first_protected = asyncio.Lock()  # many writes begin at once: one of them reads who is privileged
 
     @classmethod
     async def connect(cls, target: Target, observer: Observer | None = None) -> Directory:
@@ -173,8 +174,9 @@ class Directory:
 
     async def read_for_write(self, guid: str) -> tuple[Entry | None, str | None]:
         """`read` and `is_protected` together: mostly one search, for accounts that are in groups two."""
-        if self._protected is None:
-            await self.protected_guids()
+        async with self._first_protected:
+            if self._protected is None:
+                await self.protected_guids()
         names = dict.fromkeys((*self._codec.names, *protected.SHOWN, "memberOf"))
         raw = await search.one(self._connection, codec.guid_dn(guid), list(names), filters.ACCOUNTS)
         if raw is None:
