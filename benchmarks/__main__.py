@@ -1,0 +1,82 @@
+"""Runs the measurements one after the other, prints a table, and keeps the results."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import signal
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks import measure, report
+from benchmarks.site import lab as started_lab
+from lab.build import kubernetes_version
+from lab.processes import LabError
+from lab.provision import samba_version
+
+NAMES = ("latency", "push", "restart")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", action="append", choices=NAMES, help="measure only this; may be repeated, and is not kept")
+    parser.add_argument("--push-users", type=int, default=400)
+    parser.add_argument("--push-rounds", type=int, default=3)
+    parser.add_argument("--restart-users", type=int, default=2000)
+    parser.add_argument("--latency-users", type=int, default=200)
+    parser.add_argument("--latency-samples", type=int, default=30)
+    arguments = parser.parse_args()
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=140)
+    signal.signal(signal.SIGTERM, _interrupted)
+    try:
+        return run(arguments, console)
+    except LabError as error:
+        console.print(f"✗ {error}", style="red", markup=False)
+        return 1
+    except KeyboardInterrupt:
+        console.print("Interrupted; everything that was started is stopped.")
+        return 130
+
+
+def _interrupted(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    machine: dict[str, Any] = {
+        "time": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "processors": os.cpu_count(),
+        "python": platform.python_version(),
+        "kubernetes": kubernetes_version(),
+        "samba": samba_version().replace("Version", "Samba"),
+        "load_before": os.getloadavg()[0],
+    }
+    results: dict[str, Any] = {"machine": machine}
+    wanted = arguments.only or NAMES
+    with started_lab(console) as lab:
+        todo: dict[str, Callable[[], dict[str, Any]]] = {
+            "latency": lambda: measure.latency(lab, arguments.latency_users, arguments.latency_samples),
+            "push": lambda: measure.push(lab, arguments.push_users, arguments.push_rounds),
+            "restart": lambda: measure.restart(lab, arguments.restart_users),
+        }
+        for name in NAMES:
+            if name in wanted:
+                with console.status(f"Measuring: {name} …"):
+                    results[name] = todo[name]()
+                console.print(f"[green]✓[/] {name}")
+    machine["load_after"] = os.getloadavg()[0]
+    report.show(console, results)
+    if not arguments.only:
+        report.keep(results)
+        console.print(f"Kept in {report.LATEST} and {report.PAGE}", style="dim")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""How the results are judged, shown and kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+HERE = Path(__file__).parent
+LATEST = HERE / "results" / "latest.json"
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+
+
+class Row(NamedTuple):
+    """One line of the table. `good` is None where there is no goal."""
+
+    what: str
+    value: str
+    goal: str = ""
+    good: bool | None = None
+
+
+def rows(results: Mapping[str, Any]) -> Iterator[Row]:
+    if push := results.get("push"):
+        ratio = push["ratio"]
+        yield Row(
+            f"push of {push['users']} new users with passwords, to Ready: share of ldapadd's rate", f"{ratio:.2f}", "≥ 0.90", ratio >= 0.9
+        )
+        yield Row("the same, users a second: adsync / ldapadd", f"{push['adsync_per_second']:.1f} / {push['ldapadd_per_second']:.1f}")
+        yield Row("the same, each round's share", ", ".join(f"{each['ratio']:.2f}" for each in push["rounds"]))
+    if restart := results.get("restart"):
+        users = restart["users"]
+        yield Row(f"restart with {users} users in sync, until all are compared", f"{restart['settled_seconds']:.1f} s")
+        operations = ", ".join(f"{name} {count}" for name, count in sorted(restart["ldap_operations"].items()))
+        yield Row("the same, LDAP operations", f"{restart['ldap_operations_total']} ({operations})")
+        yield Row("the same, writes to the directory (highestCommittedUSN)", str(restart["usn_moved"]), "0", not restart["usn_moved"])
+        yield Row("the same, users rewritten (resourceVersion)", str(restart["users_rewritten"]), "0", not restart["users_rewritten"])
+        yield Row("the same, memory", f"{restart['memory_mib']:.0f} MiB", "< 150 MiB", restart["memory_mib"] < 150)
+        yield Row("the same, memory at its peak", f"{restart['memory_peak_mib']:.0f} MiB")
+    if latency := results.get("latency"):
+        for key, what, goal in (
+            ("to_directory_ms", "from a patched spec to the directory", 500),
+            ("correction_ms", "from a change in the directory to its correction", 1000),
+        ):
+            numbers = latency[key]
+            yield Row(
+                f"{what}, {latency['users']} users present: median", f"{numbers['median']:.0f} ms", f"< {goal} ms", numbers["median"] < goal
+            )
+            yield Row("the same, 95 of 100", f"{numbers['p95']:.0f} ms")
+
+
+def show(console: Console, results: Mapping[str, Any]) -> None:
+    table = Table(title="adsync benchmarks", title_justify="left")
+    table.add_column("what")
+    table.add_column("measured", justify="right")
+    table.add_column("goal", justify="right")
+    for row in rows(results):
+        style = {True: "green", False: "bold red", None: ""}[row.good]
+        table.add_row(row.what, f"[{style}]{row.value}[/]" if style else row.value, row.goal)
+    console.print(table)
+    console.print(about(results["machine"]), style="dim")
+
+
+def about(machine: Mapping[str, Any]) -> str:
+    before, after = machine["load_before"], machine["load_after"]
+    return (
+        f"{machine['time']}, {machine['processors']} processors, Python {machine['python']}, Kubernetes {machine['kubernetes']}, "
+        f"{machine['samba']}; load average {before:.1f} before and {after:.1f} after."
+    )
+
+
+def keep(results: Mapping[str, Any]) -> None:
+    LATEST.parent.mkdir(parents=True, exist_ok=True)
+    LATEST.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(page(results), encoding="utf-8")
+
+
+def page(results: Mapping[str, Any]) -> str:
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench`, which measures against a real API server and a real domain controller (Samba) on one machine, together with the",
+        "operator and the measuring program. Ratios say more than rates: a domain controller that serialises its writes is the limit, so the push is",
+        "compared with OpenLDAP's `ldapadd` of the same entries on the same domain controller, right before and right after.",
+        "",
+        "| what | measured | goal |",
+        "| --- | ---: | ---: |",
+        *(f"| {row.what} | {row.value} | {row.goal} |" for row in rows(results)),
+        "",
+        about(results["machine"]),
+        "",
+        "How each number is taken is told in [`benchmarks/measure.py`](../benchmarks/measure.py); all of them are in",
+        "[`benchmarks/results/latest.json`](../benchmarks/results/latest.json).",
+    ]
+    return "\n".join(lines) + "\n"
