@@ -139,7 +139,8 @@ def _plan_new(wish: UserWish, rules: DomainRules, found: Found, around: Surround
 
 
 def _plan_present(wish: UserWish, rules: DomainRules, found: Found, entry: Entry, around: Surroundings) -> UserPlan:
-    if verdict := _name_taken(wish, entry, around):
+    renaming = _name_edits(wish, rules, found, entry)
+    if verdict := _name_taken(renaming, entry, around):
         return UserPlan(found, verdict=verdict)
     step = plan_password(
         wish.password,
@@ -150,7 +151,7 @@ def _plan_present(wish: UserWish, rules: DomainRules, found: Found, entry: Entry
         on_change=rules.spec.password.on_directory_change,
         retry_rejected=wish.retry_rejected,
     )
-    edits = [*_name_edits(wish, rules, found, entry), *attribute_edits(wish.attributes, entry)]
+    edits = [*renaming, *attribute_edits(wish.attributes, entry)]
     drift = tuple(edit for edit in edits if _agreed(wish, rules, edit))
     verbs = [Verb.CLEAR_ATTRIBUTE for edit in edits if edit.new is None]
     if suspension := _suspension_edit(wish, entry):
@@ -199,11 +200,12 @@ def _name_edits(wish: UserWish, rules: DomainRules, found: Found, entry: Entry) 
     return edits
 
 
-def _name_taken(wish: UserWish, entry: Entry, around: Surroundings) -> Verdict | None:
-    """A rename must not meet another account."""
-    for other in (around.lookup.by_sam(wish.names.sam), around.lookup.by_upn(wish.names.upn)):
-        if other is not None and other.guid != entry.guid and (entry.sam != wish.names.sam):
-            return Verdict(Reason.CONFLICT, f"the account can't be renamed to {wish.username!r}: that name is taken by {other.dn}")
+def _name_taken(renaming: list[Edit], entry: Entry, around: Surroundings) -> Verdict | None:
+    """A rename must not meet another account. Names that are not written may be anybody's."""
+    for edit in renaming:
+        other = (around.lookup.by_sam if edit.attribute == SAM else around.lookup.by_upn)(edit.new or "")
+        if other is not None and other.guid != entry.guid:
+            return Verdict(Reason.CONFLICT, f"the account can't be renamed to {edit.new!r}: that {edit.attribute} is taken by {other.dn}")
     return None
 
 
@@ -247,10 +249,13 @@ def place_change(entry: Entry, found: Found, container: DN | None, agreed: Mappi
     """
     field, name, wanted_cn = renamed
     kind, cn = entry.dn.leaf[0]
-    if found.origin is Origin.CREATED and agreed.get(field, name) != name and cn == agreed[field][:CN_LIMIT]:
+    # A userPrincipalName gives its cn without the suffix; other names hold no @.
+    if found.origin is Origin.CREATED and agreed.get(field, name) != name and cn == agreed[field].partition("@")[0][:CN_LIMIT]:
         cn = wanted_cn
     parent = entry.dn.parent
-    if container is not None and agreed.get("container", str(container)) != str(container):
+    if (
+        container is not None and field in agreed and agreed.get("container") != str(container)
+    ):  # naming one for the first time is an edit too
         parent = container
     target = DN((((kind, cn),), *parent.rdns))
     return None if target == entry.dn and cn == entry.dn.name else target

@@ -91,7 +91,7 @@ def test_what_a_spec_means() -> None:
     assert domain.base == DN.parse("DC=corp,DC=example,DC=com")
     assert domain.container == DN.parse(ROOT)
     assert (domain.cluster, domain.upn_suffix, domain.mark_attribute) == ("prod-1", SUFFIX, "adminDescription")
-    assert domain.attributes == ("extensionAttribute1", "givenName", "sn", "displayName", "department", "title")
+    assert domain.attributes == ("extensionAttribute1", "givenName", "sn", "displayName", "department", "title", "description")
 
 
 def test_what_an_empty_spec_means() -> None:
