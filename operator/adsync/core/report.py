@@ -54,7 +54,7 @@ class UserFacts:
 
 def user_entry(recorded: UserDomainStatus, facts: UserFacts, now: datetime) -> UserDomainStatus:
     """The status entry for one domain. What the look did not tell stays as it was recorded."""
-    entry = facts.found.entry if facts.found and not facts.found.adopting else None
+    entry = ours(facts.found, equal=facts.agreed is not None)
     new = settle(recorded, facts.verdict, facts.planned, equal=facts.agreed is not None, wrote=facts.wrote, now=now)
     update: dict[str, Any] = {}
     if entry is not None and facts.found is not None:
@@ -96,7 +96,7 @@ class GroupFacts:
 
 def group_entry(recorded: GroupDomainStatus, facts: GroupFacts, now: datetime) -> GroupDomainStatus:
     """The status entry for one domain. What the look did not tell stays as it was recorded."""
-    entry = facts.found.entry if facts.found and not facts.found.adopting else None
+    entry = ours(facts.found, equal=facts.agreed is not None)
     new = settle(recorded, facts.verdict, facts.planned, equal=facts.agreed is not None, wrote=facts.wrote, now=now)
     update: dict[str, Any] = {}
     if entry is not None and facts.found is not None:
@@ -105,6 +105,12 @@ def group_entry(recorded: GroupDomainStatus, facts: GroupFacts, now: datetime) -
         update["last_synced"] = GroupLastSynced(**facts.agreed)
         update["membership"] = facts.membership
     return new.model_copy(update=update)
+
+
+def ours(found: Found | None, *, equal: bool) -> Entry | None:
+    """The object to report on. One that is being adopted is ours once it is as wanted: where a foreign value stands in the mark's place, no
+    mark ever shows that, and the status alone can."""
+    return found.entry if found is not None and (equal or not found.adopting) else None
 
 
 def settle(recorded: StatusT, verdict: Verdict, planned: tuple[Change, ...], *, equal: bool, wrote: bool, now: datetime) -> StatusT:

@@ -23,7 +23,7 @@ from adsync.core.entries import Entry
 from adsync.core.identity import Verdict
 from adsync.core.names import AccountNames
 from adsync.core.passwords import PasswordWish, known_refusal, policy_in_words
-from adsync.core.report import UserFacts, user_entry
+from adsync.core.report import UserFacts, ours, user_entry
 from adsync.core.users import UAC, UserPlan, UserWish, agreed_values, plan_user, plan_user_removal
 from adsync.errors import AlreadyExists, NoSuchObject, PasswordRefused, ValueMismatch
 from adsync.resources.addomain import Mode
@@ -169,7 +169,7 @@ class UserSync(ObjectSync):
         )
 
     def _facts(self, verdict: Verdict, wish: UserWish, plan: UserPlan, done: _Done, *, equal: bool = False) -> UserFacts:
-        entry = plan.found.entry if plan.found and not plan.found.adopting else None
+        entry = ours(plan.found, equal=equal)
         sent = plan.password is not None and plan.password.source is not PasswordSource.NONE
         return UserFacts(
             verdict,
