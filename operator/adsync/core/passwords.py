@@ -107,8 +107,12 @@ def plan_password(
     origin: Origin,
     on_change: OnDirectoryChange,
     retry_rejected: bool = False,
+    just_pushed: bool = False,
 ) -> PasswordStep:
-    """The step for an account that exists. `mark` is ours or None; where it is None, the recorded digest stands in for it."""
+    """The step for an account that exists. `mark` is ours or None; where it is None, the recorded digest stands in for it.
+
+    `just_pushed`: the password was written since the status was: that pwdLastSet has moved is our own doing.
+    """
     recorded = recorded or PasswordStatus()
     pushed = (mark.password if mark else None) or (
         PasswordDigest.parse(recorded.digest) if recorded.state is not PasswordState.REJECTED else None
@@ -130,7 +134,15 @@ def plan_password(
             return send
     elif not same:
         return send
-    return _pushed(wish, entry, pushed, recorded, on_change, send)
+    about_this = recorded.digest in (str(pushed), str(wish.digest)) and recorded.state is not PasswordState.REJECTED
+    if about_this and not just_pushed and changed_in_directory(entry, recorded):
+        if on_change is OnDirectoryChange.ENFORCE:
+            return send
+        said = f"the password was set in the directory at {to_text(entry.pwd_last_set) or 'an unknown time'}, after our own"
+        return PasswordStep(PasswordSource.NONE, PasswordState.CHANGED_IN_DIRECTORY, said, wish.digest)
+    if expired(entry):
+        return PasswordStep(PasswordSource.NONE, PasswordState.EXPIRED, "the password has expired", wish.digest, of_ours=True)
+    return PasswordStep(PasswordSource.NONE, PasswordState.SYNCED, "", wish.digest, of_ours=True)
 
 
 def plan_first_password(wish: PasswordWish, recorded: PasswordStatus | None, *, retry_rejected: bool = False) -> PasswordStep:
@@ -141,26 +153,6 @@ def plan_first_password(wish: PasswordWish, recorded: PasswordStatus | None, *, 
     if recorded and refused and wish.matches(refused) and not retry_rejected:
         return PasswordStep(PasswordSource.RANDOM, PasswordState.REJECTED, recorded.message or "")
     return PasswordStep(PasswordSource.SECRET, PasswordState.SYNCED, "", wish.digest)
-
-
-def _pushed(
-    wish: PasswordWish,
-    entry: Entry,
-    pushed: PasswordDigest,
-    recorded: PasswordStatus,
-    on_change: OnDirectoryChange,
-    send: PasswordStep,
-) -> PasswordStep:
-    """This value has been set before: is it still the one?"""
-    about_this = recorded.digest in (str(pushed), str(wish.digest)) and recorded.state is not PasswordState.REJECTED
-    if about_this and changed_in_directory(entry, recorded):
-        if on_change is OnDirectoryChange.ENFORCE:
-            return send
-        said = f"the password was set in the directory at {to_text(entry.pwd_last_set) or 'an unknown time'}, after our own"
-        return PasswordStep(PasswordSource.NONE, PasswordState.CHANGED_IN_DIRECTORY, said, wish.digest)
-    if expired(entry):
-        return PasswordStep(PasswordSource.NONE, PasswordState.EXPIRED, "the password has expired", wish.digest, of_ours=True)
-    return PasswordStep(PasswordSource.NONE, PasswordState.SYNCED, "", wish.digest, of_ours=True)
 
 
 def _unnamed(entry: Entry, pushed: PasswordDigest | None, recorded: PasswordStatus, origin: Origin) -> PasswordStep:

@@ -49,6 +49,7 @@ class UserWish:
     agreed: Mapping[str, str]  # what `agreed_values` made of this wish when both sides last agreed; {} if never
     from_elsewhere: bool = False
     retry_rejected: bool = False
+    just_pushed: bool = False  # the password was written since `recorded` was
     unlock: str = ""  # the annotation unlock-requested-at
 
 
@@ -150,6 +151,7 @@ def _plan_present(wish: UserWish, rules: DomainRules, found: Found, entry: Entry
         origin=found.origin,
         on_change=rules.spec.password.on_directory_change,
         retry_rejected=wish.retry_rejected,
+        just_pushed=wish.just_pushed,
     )
     edits = [*renaming, *attribute_edits(wish.attributes, entry)]
     drift = tuple(edit for edit in edits if _agreed(wish, rules, edit))

@@ -59,7 +59,10 @@ class UserSync(ObjectSync):
         for _ in range(ROUNDS):
             resource = place.store.resources.get(resource.key, resource)
             retry = resource.requested != resource.status.get("lastHandledReconcileAt", "")
-            wish = user_wish(resource, place.resource, binding, place.rules, place.store, self._recorded(resource), retry_rejected=retry)
+            recorded = self._recorded(resource)
+            wish = user_wish(
+                resource, place.resource, binding, place.rules, place.store, recorded, retry_rejected=retry, just_pushed=done.pushed
+            )
             plan = plan_user(wish, place.rules, place.around())
             if not plan.changes:
                 return self._settled(resource, wish, plan, done)

@@ -24,6 +24,7 @@ def user_wish(
     recorded: UserDomainStatus,
     *,
     retry_rejected: bool,
+    just_pushed: bool = False,
 ) -> UserWish:
     """Raises InvalidSpec where the spec asks for what can't be."""
     spec = resource.spec
@@ -41,6 +42,7 @@ def user_wish(
         agreed=recorded.last_synced or {},
         from_elsewhere=may_not_adopt(resource, domain),
         retry_rejected=retry_rejected,
+        just_pushed=just_pushed,
         unlock=resource.annotations.get(names.UNLOCK_REQUESTED_AT, ""),
     )
 

@@ -47,6 +47,7 @@ class Case:
     computed: int = 0
     on_change: OnDirectoryChange = REPORT
     retry: bool = False
+    just_pushed: bool = False
     digest: PasswordDigest | None = None
 
 
@@ -112,6 +113,17 @@ CASES = [
     Case(
         "changed, Enforce", secret(), (SECRET, STATE.SYNCED), mark=NEW, recorded=synced(), pwd_last_set=LATER, on_change=ENFORCE, digest=NEW
     ),
+    Case(
+        "changed, Enforce, just sent again",
+        secret(),
+        (NONE, STATE.SYNCED),
+        mark=NEW,
+        recorded=synced(),
+        pwd_last_set=LATER,
+        on_change=ENFORCE,
+        just_pushed=True,
+        digest=NEW,
+    ),
     Case("unchanged, Enforce", secret(), (NONE, STATE.SYNCED), mark=NEW, recorded=synced(), on_change=ENFORCE, digest=NEW),
     Case(
         "Enforce, the push of this value not recorded yet",
@@ -161,7 +173,8 @@ def test_table(case: Case) -> None:
     account = entry(pwd_last_set=case.pwd_last_set, computed_control=case.computed)
     mark = OwnerMark(OWNER, case.origin, case.mark) if case.name != "pushed, no mark possible" else None
     status = None if case.recorded is None else PasswordStatus.model_validate(case.recorded)
-    step = plan_password(case.wish, account, mark, status, origin=case.origin, on_change=case.on_change, retry_rejected=case.retry)
+    how: dict[str, Any] = {"origin": case.origin, "on_change": case.on_change, "retry_rejected": case.retry}
+    step = plan_password(case.wish, account, mark, status, **how, just_pushed=case.just_pushed)
     assert (step.source, step.state) == case.expect
     assert step.digest == case.digest
     if step.state in (STATE.PENDING, STATE.REJECTED, STATE.CHANGED_IN_DIRECTORY, STATE.EXPIRED, STATE.GENERATED):
