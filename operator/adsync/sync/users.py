@@ -45,6 +45,7 @@ class _Done:
 
     wrote: bool = False
     pushed: bool = False
+    refused: bool = False  # the directory, or what is known of its policy, refused the password
 
 
 class UserSync(ObjectSync):
@@ -58,7 +59,7 @@ class UserSync(ObjectSync):
         checked = ""
         for _ in range(ROUNDS):
             resource = place.store.resources.get(resource.key, resource)
-            retry = resource.requested != resource.status.get("lastHandledReconcileAt", "")
+            retry = not done.refused and resource.requested != resource.status.get("lastHandledReconcileAt", "")
             recorded = self._recorded(resource)
             wish = user_wish(
                 resource, place.resource, binding, place.rules, place.store, recorded, retry_rejected=retry, just_pushed=done.pushed
@@ -108,7 +109,7 @@ class UserSync(ObjectSync):
                 if refusal := known_refusal(
                     password.get_secret_value(), place.policy, sam=sam, display_name=wish.attributes.get("displayName", "")
                 ):
-                    self._refused(resource, wish, refusal)
+                    self._refused(resource, wish, refusal, done)
                     return False
             elif source is PasswordSource.RANDOM:
                 password = random_secret(place.policy)
@@ -117,7 +118,7 @@ class UserSync(ObjectSync):
             except PasswordRefused as error:
                 if source is not PasswordSource.SECRET:
                     raise
-                self._refused(resource, wish, f"{error}; the domain asks for {policy_in_words(place.policy)}")
+                self._refused(resource, wish, f"{error}; the domain asks for {policy_in_words(place.policy)}", done)
                 return False
             except (ValueMismatch, NoSuchObject):
                 if not isinstance(change, Add):
@@ -143,7 +144,8 @@ class UserSync(ObjectSync):
         else:
             await self.place.readback.by_guid(entry.guid)
 
-    def _refused(self, resource: Resource, wish: UserWish, message: str) -> None:
+    def _refused(self, resource: Resource, wish: UserWish, message: str, done: _Done) -> None:
+        done.refused = True
         digest = str(wish.password.digest) if wish.password.digest else None
         self.place.memory.refused[resource.key] = PasswordStatus(state=PasswordState.REJECTED, digest=digest, message=message)
         self.place.metrics.password_pushes.labels(self.place.name, "rejected").inc()
