@@ -9,7 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from adsync.core.changes import Verb
 
@@ -25,19 +25,21 @@ class Limits:
 
     def allowed(self, verb: Verb, population: int) -> int:
         share = self.suspensions if verb is Verb.SUSPEND else self.removals
-        return max(self.at_least, int(share * population))
+        return max(self.at_least, int(share * population + 1e-9))  # 29% of 100 are 29, whatever binary fractions make of them
 
 
 @dataclass(slots=True)
 class Ledger:
-    """What was removed within the window. Moments are kept to the minute: the status stays small, and a minute more or less is nothing."""
+    """What was removed within the window. Moments are kept to a 150th of the window: the status stays small, and so much more or less is nothing."""
 
     entries: dict[tuple[datetime, Verb], int] = field(default_factory=dict)
 
-    def note(self, now: datetime, verbs: Iterable[Verb]) -> None:
-        minute = now.replace(second=0, microsecond=0)
+    def note(self, now: datetime, verbs: Iterable[Verb], window: timedelta) -> None:
+        grain = max(1, int(window.total_seconds()) // 150)
+        seconds = int(now.timestamp())
+        moment = datetime.fromtimestamp(seconds - seconds % grain, UTC)
         for verb in verbs:
-            self.entries[minute, verb] = self.entries.get((minute, verb), 0) + 1
+            self.entries[moment, verb] = self.entries.get((moment, verb), 0) + 1
 
     def spent(self, now: datetime, verb: Verb, window: timedelta) -> int:
         self.entries = {key: count for key, count in self.entries.items() if key[0] + window > now}
@@ -70,6 +72,7 @@ class HeldChanges:
             if self.frozen.get(key) != change and self.published:
                 del self.frozen[key]  # it asks for something else now, which nobody has seen
                 self.waiting[key] = change
+                self._go_on()
             else:
                 self.frozen[key] = change
         else:
@@ -84,13 +87,18 @@ class HeldChanges:
             return []
         keys = list(self.frozen)
         self.approved |= self.frozen
-        self.frozen, self.waiting, self.published = self.waiting, {}, False
+        self.frozen = {}
+        self._go_on()
         return keys
 
     def withdraw(self, key: str) -> None:
         """The change is no longer wanted, or was made."""
         for each in (self.frozen, self.waiting, self.approved):
             each.pop(key, None)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """When a set is through, or nobody wants it any more, what has waited is the next one."""
         if not self.frozen:
             self.frozen, self.waiting, self.published = self.waiting, {}, False
 

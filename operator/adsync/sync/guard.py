@@ -71,7 +71,7 @@ class Guard:
 
     def note(self, key: Key, change: Change) -> None:
         """A change was made."""
-        self.ledger.note(datetime.now(UTC), verbs_of(change))
+        self.ledger.note(datetime.now(UTC), verbs_of(change), self.limits.window)
         self.held.withdraw(str(key))
 
     def status(self) -> SafetyStatus | None:
