@@ -119,6 +119,7 @@ def write_configuration(directory: Path, recipe: Recipe, address: str) -> Path:
         "tls certfile": str(directory / "tls" / "server.pem"),
         "tls cafile": str(directory / "tls" / "ca.pem"),
         "log level": "1",
+        "old password allowed period": "0",  # else the last password still signs in for an hour, and nobody sees that a new one is set
         "idmap_ldb:use rfc2307": "yes",
         **{key: str(directory / place) for key, place in places.items()},
     }
