@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from lab.api import ApiError, KubeApi, Manifest
 from lab.kube import ControlPlane
-from lab.ldaptools import LdapError
+from lab.ldaptools import Found, LdapError
 from lab.operator import REPOSITORY, Operator
 from lab.processes import LabError
 from lab.samba import DomainController
@@ -183,3 +183,38 @@ def new_container(dc: DomainController) -> Iterator[str]:
     except LdapError as error:
         if error.code != 32:  # noSuchObject: the test itself has removed or renamed it
             raise
+
+
+def account(site: Site, name: str) -> Found:
+    """The account with this sAMAccountName, with what the tests look at."""
+    found = site.dc.find(name, ["*", "uSNChanged"])
+    assert found is not None, f"there is no account {name}"
+    return found
+
+
+def control(site: Site, name: str) -> int:
+    return int(account(site, name)["userAccountControl"][0])
+
+
+def entry(resource: Manifest) -> dict[str, Any]:
+    """The status of the one domain that the resource is bound to."""
+    found: list[dict[str, Any]] = resource["status"]["domains"]
+    assert len(found) == 1
+    return found[0]
+
+
+def reasons(site: Site, name: str) -> set[str]:
+    return {each["reason"] for each in site.events(name)}
+
+
+def ask_again(site: Site, name: str, kind: str = "SyncedUser") -> Manifest:
+    """Have a user looked at once more, or a whole domain compared, and return the resource as it is after that."""
+    value = unique()
+    site.api.patch(kind, site.namespace, name, {"metadata": {"annotations": {"adsync.dev/reconcile-requested-at": value}}})
+
+    def handled() -> Manifest:
+        resource = site.get(name, kind)
+        assert resource["status"].get("lastHandledReconcileAt") == value
+        return resource
+
+    return eventually(handled)

@@ -9,9 +9,21 @@ from typing import Any
 
 import pytest
 
-from lab.api import ApiError, Manifest
-from lab.ldaptools import Found
-from tests.integration.support import Operator, Site, ad_domain, condition, eventually, synced_user, unique
+from lab.api import ApiError
+from tests.integration.support import (
+    Operator,
+    Site,
+    account,
+    ad_domain,
+    ask_again,
+    condition,
+    control,
+    entry,
+    eventually,
+    reasons,
+    synced_user,
+    unique,
+)
 
 MARK = "adminDescription"
 PASSWORD = "Correct-Horse-7"
@@ -28,41 +40,6 @@ def operator(shared_operator: Operator) -> Operator:
 def home(home: Site) -> Site:
     home.connect(extraAttributes=["department", "title"])
     return home
-
-
-def account(site: Site, name: str) -> Found:
-    """The account with this sAMAccountName, with what the tests look at."""
-    found = site.dc.find(name, ["*", "uSNChanged"])
-    assert found is not None, f"there is no account {name}"
-    return found
-
-
-def control(site: Site, name: str) -> int:
-    return int(account(site, name)["userAccountControl"][0])
-
-
-def entry(resource: Manifest) -> dict[str, Any]:
-    """The status of the one domain that the resource is bound to."""
-    found: list[dict[str, Any]] = resource["status"]["domains"]
-    assert len(found) == 1
-    return found[0]
-
-
-def reasons(site: Site, name: str) -> set[str]:
-    return {each["reason"] for each in site.events(name)}
-
-
-def ask_again(site: Site, name: str, kind: str = "SyncedUser") -> Manifest:
-    """Have a user looked at once more, or a whole domain compared, and return the resource as it is after that."""
-    value = unique()
-    site.api.patch(kind, site.namespace, name, {"metadata": {"annotations": {"adsync.dev/reconcile-requested-at": value}}})
-
-    def handled() -> Manifest:
-        resource = site.get(name, kind)
-        assert resource["status"].get("lastHandledReconcileAt") == value
-        return resource
-
-    return eventually(handled)
 
 
 # --- create ---
