@@ -4,7 +4,7 @@ the same status, so that a look that found nothing new writes nothing."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -168,10 +168,12 @@ class Subject:
 
     generation: int  # the one that every domain has looked at
     requested_at: str  # the annotation reconcile-requested-at that every domain has acted on, or ""
+    problem: str = field(default="", compare=False)  # why the spec can't be read, if so
 
 
 def user_status(old: dict[str, Any], subject: Subject, entries: Sequence[UserDomainStatus], now: datetime) -> dict[str, Any]:
     """The status of a SyncedUser, as JSON, from its entries; fields that we do not know stay."""
+    entries = sorted(entries, key=lambda entry: entry.key)  # whoever reports first, the whole says the same
     new = _common(old, subject, entries, now)
     accounts = {entry.suspension.account for entry in entries if entry.suspension and entry.suspension.account}
     passwords = [entry.password.state for entry in entries if entry.password and entry.password.state]
@@ -199,6 +201,7 @@ def user_status(old: dict[str, Any], subject: Subject, entries: Sequence[UserDom
 
 def group_status(old: dict[str, Any], subject: Subject, entries: Sequence[GroupDomainStatus], now: datetime) -> dict[str, Any]:
     """The status of a SyncedGroup, as JSON, from its entries; fields that we do not know stay."""
+    entries = sorted(entries, key=lambda entry: entry.key)
     new = _common(old, subject, entries, now)
     memberships = [entry.membership for entry in entries if entry.membership]
     new["memberCount"] = sum(membership.applied or 0 for membership in memberships)
@@ -214,7 +217,7 @@ def _common(
     old: dict[str, Any], subject: Subject, entries: Sequence[UserDomainStatus | GroupDomainStatus], now: datetime
 ) -> dict[str, Any]:
     new = dict(old)
-    verdict = summary(entries)
+    verdict = Verdict(Reason.INVALID_SPEC, subject.problem) if subject.problem and not entries else summary(entries)
     settled = conditions.with_reason(_read(old), verdict.reason, verdict.message, generation=subject.generation, now=now)
     new["conditions"] = [condition.to_json() for condition in settled]
     new["observedGeneration"] = subject.generation
@@ -223,7 +226,7 @@ def _common(
     times = [entry.last_sync_time for entry in entries if entry.last_sync_time]
     if times:
         new["lastSyncTime"] = timestamp(max(times))
-    new["domains"] = [entry.to_json() for entry in sorted(entries, key=lambda entry: entry.key)]
+    new["domains"] = [entry.to_json() for entry in entries]
     return new
 
 

@@ -188,7 +188,7 @@ class Reports:
         bound = [looks.get(domain) for domain, binding in self.store.bindings.get(resource.key, {}).items() if binding.wanted]
         generation = min((look.generation if look else told.generation for look in bound), default=resource.generation)
         handled = all(look is not None and look.requested == resource.requested for look in bound)
-        return Subject(generation, resource.requested if handled and resource.requested else told.requested_at)
+        return Subject(generation, resource.requested if handled and resource.requested else told.requested_at, resource.problem)
 
     def _current(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         resource = self.store.resources.get(Key(kind, namespace, name))

@@ -5,8 +5,9 @@ Fed by the initial list and by watch events; nothing here decides or waits. Ever
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -21,6 +22,7 @@ from adsync.resources.synceduser import SyncedUserSpec
 
 _SPECS: Mapping[str, type[Spec]] = {"ADDomain": ADDomainSpec, "SyncedUser": SyncedUserSpec, "SyncedGroup": SyncedGroupSpec}
 USER, GROUP, DOMAIN = "SyncedUser", "SyncedGroup", "ADDomain"
+_NO_REFS: tuple[DomainRef, ...] = ()
 
 
 class Key(NamedTuple):
@@ -53,6 +55,7 @@ class Resource:
     annotations: Mapping[str, str]
     spec: Any
     problem: str
+    refs: tuple[DomainRef, ...]  # spec.domains, also of a spec that can't be read as a whole
     status: dict[str, Any]
 
     @classmethod
@@ -60,14 +63,16 @@ class Resource:
         """From the API server's JSON. A spec of the same generation is not parsed again."""
         meta = raw["metadata"]
         generation = meta.get("generation", 0)
-        spec, problem = None, ""
+        spec: Any = None
+        problem, refs = "", _NO_REFS
         if known is not None and known.generation == generation and known.uid == meta["uid"]:
-            spec, problem = known.spec, known.problem
+            spec, problem, refs = known.spec, known.problem, known.refs
         else:
             try:
                 spec = parse_spec(_SPECS[kind], raw.get("spec"))
+                refs = spec.domains if kind != DOMAIN else _NO_REFS
             except InvalidSpec as error:
-                problem = str(error)
+                problem, refs = str(error), _readable_refs(raw.get("spec"))
         annotations = {name: value for name, value in (meta.get("annotations") or {}).items() if name.startswith(f"{names.GROUP}/")}
         return cls(
             key=Key(kind, meta["namespace"], meta["name"]),
@@ -81,6 +86,7 @@ class Resource:
             annotations=annotations,
             spec=spec,
             problem=problem,
+            refs=refs,
             status=raw.get("status") or {},
         )
 
@@ -196,7 +202,7 @@ class Store:
         if known is not None and known.uid == meta["uid"] and _older(meta.get("resourceVersion", ""), known.version):
             return set()
         new = Resource.read(kind, raw, known)
-        before = set(self.bindings.get(key, {}))
+        before = self.bindings.get(key, {})
         self._unindex(known)
         self.resources[key] = new
         if kind == DOMAIN:
@@ -204,8 +210,9 @@ class Store:
         self._index(new)
         if known is not None and not _matters(known, new):
             return set()
-        dirty: Dirty = {(domain, key) for domain in before | set(self.bindings[key])}
-        return dirty | self._rivals(known, new) | self._groups_of(known, new)
+        after = self.bindings[key]
+        dirty: Dirty = {(domain, key) for domain in (*before, *after)}
+        return dirty | self._rivals(known, new, rebound=_wanted(before) != _wanted(after)) | self._groups_of(known, new)
 
     def remove(self, kind: str, namespace: str, name: str) -> Dirty:
         key = Key(kind, namespace, name)
@@ -251,17 +258,19 @@ class Store:
         return allowed.from_ == "Selector" and allowed.selector is not None and allowed.selector.matches(self.namespaces.get(namespace, {}))
 
     def _bindings_of(self, resource: Resource) -> dict[Key, Binding]:
-        """From the spec, from the domains' own selectors, and from the status where a domain still has to let go."""
+        """From the spec, from the domains' own selectors, and from the status where a domain still has to let go.
+
+        A spec that can't be read asks nobody to let go: it stays bound to where it was, and is told what is wrong with it there.
+        """
         found: dict[Key, Binding] = {}
         for entry in resource.status.get("domains") or ():
-            found[_domain_key(resource, entry.get("namespace") or "", entry.get("name") or "")] = Binding(None, wanted=False)
-        spec = resource.spec
-        for domain in self.domains():
-            selector = domain.spec and (domain.spec.bind.user_selector if resource.key.kind == USER else domain.spec.bind.group_selector)
-            if selector and selector.matches(resource.labels) and self.namespace_allowed(domain, resource.key.namespace):
-                found[domain.key] = Binding(None, wanted=True)
-        refs: Iterable[DomainRef] = spec.domains if spec is not None else ()
-        for ref in refs:
+            domain = _domain_key(resource, entry.get("namespace") or "", entry.get("name") or "")
+            found[domain] = Binding(None, wanted=bool(resource.problem))
+        for other in self.domains():
+            selector = other.spec and (other.spec.bind.user_selector if resource.key.kind == USER else other.spec.bind.group_selector)
+            if selector and selector.matches(resource.labels) and self.namespace_allowed(other, resource.key.namespace):
+                found[other.key] = Binding(None, wanted=True)
+        for ref in resource.refs:
             found[_domain_key(resource, ref.namespace, ref.name)] = Binding(ref.container, wanted=True)
         return found
 
@@ -326,15 +335,28 @@ class Store:
         groups = {group for user in users for group in self.groups_wanting(user)}
         return {(domain, group) for group in groups for domain in self.bindings.get(group, {})}
 
-    def _rivals(self, known: Resource | None, new: Resource | None) -> Dirty:
+    def _rivals(self, known: Resource | None, new: Resource | None, *, rebound: bool = False) -> Dirty:
         """Those who may get, or lose, a name that this resource let go of, or took."""
         claims = {_claim(each) for each in (known, new) if each is not None and each.spec is not None}
-        if known is not None and new is not None and len(claims) == 1 and not new.deleting:
+        if known is not None and new is not None and len(claims) == 1 and not new.deleting and not rebound:
             return set()
         return {(domain, rival) for claim in claims for rival in self._claims.get(claim, ()) for domain in self.bindings.get(rival, {})}
 
     def _users_of(self, place: tuple[str, str]) -> Dirty:
         return {(domain, key) for key in self._secret_users.get(place, ()) for domain in self.bindings.get(key, {})}
+
+
+def _readable_refs(spec: Any) -> tuple[DomainRef, ...]:
+    """Those of spec.domains that make sense by themselves."""
+    refs = []
+    for raw in (spec.get("domains") if isinstance(spec, Mapping) else None) or ():
+        with contextlib.suppress(InvalidSpec):
+            refs.append(parse_spec(DomainRef, raw))
+    return tuple(refs)
+
+
+def _wanted(bindings: Mapping[Key, Binding]) -> set[Key]:
+    return {domain for domain, binding in bindings.items() if binding.wanted}
 
 
 def _claim(resource: Resource) -> tuple[str, str]:
