@@ -51,6 +51,9 @@ class DirtySet(Generic[K]):
             self._out[key] = self._out[key] or now
             return
         rank = self._rank(key)
+        for other, queue in self._queues.items():
+            if other != rank and key in queue:
+                now = queue.pop(key)  # what it asks for has changed while it waited: two workers must never have it
         self._queues.setdefault(rank, {}).setdefault(key, now)
         self._wake.set()
         if patience := self._patience.get(rank):
@@ -83,8 +86,8 @@ class DirtySet(Generic[K]):
         """Have the key back after a pause that doubles with each failure; returns the pause in seconds."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        pause = max(at_least, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(failures, 16)))
-        pause *= random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, guards nothing
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(failures, 16)) * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries
+        pause = max(at_least, pause)
         if not self._return(key):
             self._timers[key] = asyncio.get_running_loop().call_later(pause, self._due, key)
         return pause
