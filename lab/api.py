@@ -10,13 +10,15 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from lab.kube import ControlPlane
 from lab.processes import LabError
 
+T = TypeVar("T")
+R = TypeVar("R")
 Manifest = dict[str, Any]
 GROUP = "apis/adsync.dev/v1alpha1"
 RESOURCES = {
@@ -47,12 +49,14 @@ class KubeApi:
         self._headers = {"Authorization": f"Bearer {control_plane.token}", "Accept": "application/json"}
         self._ca_file = str(control_plane.ca_file)
         self._local = threading.local()
+        self._open: set[http.client.HTTPSConnection] = set()
 
     def _connection(self) -> http.client.HTTPSConnection:
         connection: http.client.HTTPSConnection | None = getattr(self._local, "connection", None)
         if connection is None:
             context = ssl.create_default_context(cafile=self._ca_file)
             connection = self._local.connection = http.client.HTTPSConnection("127.0.0.1", self._port, timeout=60, context=context)
+            self._open.add(connection)
         return connection
 
     def close(self) -> None:
@@ -60,6 +64,7 @@ class KubeApi:
         connection: http.client.HTTPSConnection | None = getattr(self._local, "connection", None)
         if connection is not None:
             connection.close()
+            self._open.discard(connection)
             self._local.connection = None
 
     def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
@@ -133,5 +138,15 @@ class KubeApi:
 
     def create_many(self, manifests: Iterable[Mapping[str, Any]], in_flight: int = 8) -> Sequence[Manifest]:
         """Create all of them, several at a time; the first refusal is raised."""
-        with ThreadPoolExecutor(in_flight) as pool:
-            return list(pool.map(self.create, manifests))
+        return self.many(self.create, manifests, in_flight)
+
+    def many(self, act: Callable[[T], R], items: Iterable[T], in_flight: int = 8) -> Sequence[R]:
+        """Act on all items, several at a time, over connections that are closed after that; the first refusal is raised."""
+        before = set(self._open)
+        try:
+            with ThreadPoolExecutor(in_flight) as pool:
+                return list(pool.map(act, items))
+        finally:
+            for connection in set(self._open) - before:
+                connection.close()
+                self._open.discard(connection)
