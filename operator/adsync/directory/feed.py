@@ -60,7 +60,7 @@ async def notifications(connection: LdapConnection, base: str) -> AsyncGenerator
     )
     async for entry in stream:
         if entry[1].get("objectguid"):
-            yield Notification(codec.guid_of(entry), codec.number(entry, "uSNChanged"))
+            yield Notification(codec.guid_of(entry), codec.number(entry, "uSNChanged"), entry[0])
 
 
 async def replication_cursor(connection: LdapConnection, base: str, invocation_id: str) -> int | None:

@@ -72,10 +72,11 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """Something about this object changed: a wake-up, not a record."""
+    """Something about this object changed: a wake-up, not a record. `dn` is as the server writes it."""
 
     guid: str
     usn: int
+    dn: str = ""
 
 
 @dataclass(frozen=True, slots=True)

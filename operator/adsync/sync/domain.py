@@ -62,7 +62,7 @@ _CATCH_UP_SECONDS = 15.0
 _STATUS_SECONDS = 1.0
 _CHECK_SECONDS = 300.0
 _SAMPLE = 20
-_LEAVING, _USERS, _GROUPS = range(3)
+_LEAVING, _USERS, _NEW_USERS, _GROUPS = range(4)
 _GROUPS_WAIT_SECONDS = 2.0  # for users that are under way, so that they join their groups together
 
 
@@ -116,7 +116,10 @@ class DomainLoop:
         resource = self.shared.store.resources.get(key)
         if resource is not None and resource.deleting:
             return _LEAVING
-        return _USERS if key.kind == USER else _GROUPS
+        if key.kind != USER:
+            return _GROUPS
+        # A suspension must not wait for the ten thousand accounts that are just being made.
+        return _USERS if resource is not None and resource.status.get("domains") else _NEW_USERS
 
     # --- life ---
 
@@ -283,7 +286,7 @@ class DomainLoop:
             rules=rules,
             policy=policy,
             mirror=mirror,
-            readback=ReadBack(directory, self._read_back),
+            readback=ReadBack(directory, self._read_back, lambda: self._session.place.writes_under_way if self._session else 0),
             may_write=shared.may_write,
         )
         self._controller = self._next_controller(recorded.domain_controller, directory.info)

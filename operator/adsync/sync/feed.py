@@ -1,6 +1,6 @@
 """What Active Directory changes by itself, brought into the mirror within a fraction of a second.
 
-    notification     says that an object changed, and which: it is read at once, unless we have read that change already (it was our own)
+    notification     says that an object changed, and which: it is read at once, unless it is our own change, which is being read back anyway
     changes since    the record: everything above the mark (uSNChanged), read soon after a notification, for whatever the first missed
     light sweep      every minute objectGUIDs only: what was deleted, where tombstones can't be read, and what all else missed
 
@@ -16,16 +16,19 @@ from contextlib import aclosing
 import structlog
 
 from adsync.core.entries import Entry
+from adsync.directory.model import Notification
 from adsync.errors import DirectoryError, DirectoryUnavailable
 from adsync.sync.workplace import Workplace
 
 _log = structlog.get_logger(__name__)
 
-_POLL_SECONDS = 5.0  # where the directory refuses notifications
+_POLL_SECONDS = 5.0  # where the directory refuses notifications, and while we write in bulk
+_BULK_WRITES, _FEW_WRITES = 8, 2  # under way at the same time: from more than the first on until not more than the second
+_CALM_SECONDS = 0.25
 _SWEEP_SECONDS = 60.0
 _GATHER_SECONDS = 0.02
-_OWN_WRITES_SECONDS = 0.3  # how long a notification may wait for our own reading back to explain it
-_RECORD_SECONDS = 1.0  # between two readings of the record, at least
+_OWN_WRITES_SECONDS = 0.1  # until the next look whether our own reading back has explained a notification
+_RECORD_SECONDS = 3.0  # between two readings of the record, at least
 _RECORD_SHARE = 20  # and so many times what the last one took: a slow directory is not kept busy by us
 _MOST_AT_ONCE = 200
 _RESUBSCRIBE_SECONDS = 1.0
@@ -41,7 +44,7 @@ class Feed:
         self.place = place
         self.mark = mark
         self._changed = changed
-        self._noted: dict[str, int] = {}
+        self._noted: dict[str, Notification] = {}
         self._wake = asyncio.Event()
         self._notified = True
         self._record_due = 0.0
@@ -71,13 +74,17 @@ class Feed:
         while True:
             try:
                 async with aclosing(self.place.directory.notifications()) as notes:
+                    self._notified = True
                     self._wake_up()  # what changed while nobody listened
                     async for note in notes:
-                        failures, self._notified = 0, True
-                        known = self.place.mirror.by_guid(note.guid)
-                        if known is None or known.usn_changed < note.usn:
-                            self._noted[note.guid] = note.usn
-                            self._wake.set()
+                        failures = 0
+                        if self._is_news(note):
+                            self._noted[note.guid] = note
+                            self._wake_up()
+                        if self.place.writes_under_way > _BULK_WRITES:
+                            break
+                await self._bulk_written()
+                continue
             except DirectoryUnavailable:
                 failures += 1
                 if failures > 3:
@@ -87,6 +94,14 @@ class Feed:
                 self._notified = False
                 return
             await asyncio.sleep(_RESUBSCRIBE_SECONDS * failures)
+
+    async def _bulk_written(self) -> None:
+        """While we write in bulk ourselves, poll: nearly all notifications would be about our own writes, and each costs the server a search
+        (with Samba through the whole domain, which nearly halves the rate of writes)."""
+        self._notified = False
+        self._wake_up()
+        while self.place.writes_under_way > _FEW_WRITES:  # noqa: ASYNC110 - there is no one event for "few enough for a while"
+            await asyncio.sleep(_CALM_SECONDS)
 
     def _wake_up(self) -> None:
         self._record_wanted = True
@@ -105,17 +120,15 @@ class Feed:
                 continue
             self._wake.clear()
             await self._read_noted()
-            self._record_wanted = True
 
     async def _read_noted(self) -> None:
-        """Read the objects that notifications named, those left out that we have read meanwhile ourselves."""
-        loop = asyncio.get_running_loop()
-        patience = loop.time() + _OWN_WRITES_SECONDS
+        """Read the objects that notifications named, but those that we have read meanwhile ourselves, or are about to."""
         await asyncio.sleep(_GATHER_SECONDS)
-        while self.place.readback.busy and self._unread() and (rest := patience - loop.time()) > 0:
-            await self.place.readback.settled(rest)
-        guids = self._unread()
-        self._noted.clear()
+        unread = {guid: note for guid, note in self._noted.items() if self._is_news(note)}
+        self._noted = {guid: note for guid, note in unread.items() if self.place.readback.awaits(guid, note.dn)}
+        if self._noted:
+            asyncio.get_running_loop().call_later(_OWN_WRITES_SECONDS, self._wake.set)
+        guids = [guid for guid in unread if guid not in self._noted]
         if not guids or len(guids) > _MOST_AT_ONCE:
             return
         found = await self.place.directory.find(guids=guids)
@@ -124,9 +137,9 @@ class Feed:
         for guid in set(guids) - {entry.guid for entry in found}:
             await self._confirm_gone(guid)
 
-    def _unread(self) -> list[str]:
-        mirror = self.place.mirror
-        return [guid for guid, usn in self._noted.items() if (known := mirror.by_guid(guid)) is None or known.usn_changed < usn]
+    def _is_news(self, note: Notification) -> bool:
+        known = self.place.mirror.by_guid(note.guid)
+        return known is None or known.usn_changed < note.usn
 
     async def _read_record(self) -> None:
         loop = asyncio.get_running_loop()

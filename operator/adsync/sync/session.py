@@ -23,7 +23,7 @@ from adsync.sync.workplace import Workplace
 
 _log = structlog.get_logger(__name__)
 
-_WORKERS = 24
+_WORKERS = 100  # most of them wait: for the API server, for their turn to write, for what they wrote to be read back
 _UNFORESEEN_SECONDS = 30.0
 _TELL_SECONDS, _TELL_BUSY_SECONDS = 0.3, 2.0
 _PROTECTED = "it is a privileged group, or a member of one, directly or through other groups"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
@@ -22,6 +23,9 @@ from adsync.sync.mirror import Mirror
 from adsync.sync.readback import ReadBack
 from adsync.sync.reports import Reports
 from adsync.sync.store import Key, Resource, Store
+
+_WRITES_IN_FLIGHT = 8
+"""A domain controller does one after the other; these keep it busy, and a new change never waits for more than these."""
 
 
 @dataclass(slots=True)
@@ -56,6 +60,8 @@ class Workplace:
     members_changed: Callable[[Set[str]], None] = lambda _guids: None
     group_changed: Callable[[str], None] = lambda _guid: None
     writing: set[str] = field(default_factory=set)
+    _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_WRITES_IN_FLIGHT))
+    _writes: int = 0
 
     @property
     def name(self) -> str:
@@ -75,20 +81,34 @@ class Workplace:
     def around(self) -> Surroundings:
         return Surroundings(self.mirror, self.protected, self.directory.info.account_guid)
 
+    @property
+    def writes_under_way(self) -> int:
+        """How many writes are at the directory, or wait for their turn."""
+        return self._writes
+
     async def apply(self, change: Change, password: SecretStr | None = None) -> None:
         """Write to the directory; the one place that does. Raises what the directory says, and DirectoryUnavailable without the right to write."""
-        if not self.may_write():
-            raise DirectoryUnavailable("the lease has run out: another replica may be at work")
-        await self.directory.apply(change, password)
+        self._writes += 1
+        try:
+            async with self._turn:
+                if not self.may_write():
+                    raise DirectoryUnavailable("the lease has run out: another replica may be at work")
+                with self.readback.writing(change):
+                    await self.directory.apply(change, password)
+        finally:
+            self._writes -= 1
 
     async def refresh(self, guid: str) -> Entry | None:
         """Read one object again, and take over what the directory says of it, its absence included."""
         entry = await self.directory.read(guid)
+        self._take(guid, entry)
+        return entry
+
+    def _take(self, guid: str, entry: Entry | None) -> None:
         if entry is None:
             self.mirror.drop(guid)
         else:
             self.mirror.put(entry)
-        return entry
 
     async def read_members(self, guid: str) -> None:
         """Read a group's whole member list; raises IncompleteRead rather than take a part for it."""
@@ -100,8 +120,8 @@ class Workplace:
 
     async def recheck(self, guid: str) -> Entry | None:
         """As refresh, and whether the object is privileged at this moment, before it is written."""
-        entry = await self.refresh(guid)
-        reason = await self.directory.is_protected(guid) if entry is not None else None
+        entry, reason = await self.directory.read_for_write(guid)
+        self._take(guid, entry)
         if reason is None:
             self.protected.pop(guid, None)
         else:
