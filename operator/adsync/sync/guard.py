@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import NamedTuple
 
 from adsync.core.changes import Change, Delete, Modify, ModifyMembers, Verb
@@ -33,6 +35,7 @@ class Guard:
         self.held = HeldChanges()
         self.approved_digest = recorded.approved_digest if recorded else None
         self.ledger = Ledger()
+        self._under_way: dict[Key, Counter[Verb]] = {}  # let through, not made yet: many are judged before the first is made
         self.count: Callable[[], Managed] = lambda: Managed(0, 0)
         self._managed, self._counted_at = Managed(0, 0), datetime.min.replace(tzinfo=UTC)
         for removal in (recorded.removals if recorded else None) or ():
@@ -44,11 +47,17 @@ class Guard:
 
     def withdraw(self, key: Key) -> None:
         """The change is no longer wanted."""
+        self.finished(key)
         self.held.withdraw(str(key))
+
+    def finished(self, key: Key) -> None:
+        """The look at a resource is over: what was let through for it and not made does not count any more."""
+        self._under_way.pop(key, None)
 
     def judge(self, key: Key, changes: Sequence[Change]) -> Verdict | None:
         """None where the changes may be made; the reason where they are held."""
         verbs = [verb for change in changes for verb in verbs_of(change)]
+        self.finished(key)
         if not verbs:
             self.held.withdraw(str(key))
             return None
@@ -59,8 +68,10 @@ class Guard:
         if now - self._counted_at > _COUNT_HOLDS:  # not anew for each of a thousand removals
             self._managed, self._counted_at = self.count(), now
         populations = {verb: self._managed.memberships if verb is Verb.REMOVE_MEMBER else self._managed.users for verb in Verb}
-        verb = exceeded(self.limits, self.ledger, now, verbs, populations)
+        under_way = chain.from_iterable(counter.elements() for counter in self._under_way.values())
+        verb = exceeded(self.limits, self.ledger, now, verbs, populations, under_way)
         if verb is None:
+            self._under_way[key] = Counter(verbs)
             self.held.withdraw(str(key))
             return None
         self.held.hold(str(key), told)
@@ -72,6 +83,8 @@ class Guard:
     def note(self, key: Key, change: Change) -> None:
         """A change was made."""
         self.ledger.note(datetime.now(UTC), verbs_of(change), self.limits.window)
+        if key in self._under_way:
+            self._under_way[key] -= Counter(verbs_of(change))
         self.held.withdraw(str(key))
 
     def status(self) -> SafetyStatus | None:

@@ -65,6 +65,8 @@ class ObjectSync(ABC):
             verdict = Verdict(Reason.INSUFFICIENT_RIGHTS, str(error))
         except DirectoryError as error:
             verdict = Verdict(Reason.DIRECTORY_ERROR, str(error))
+        finally:
+            place.guard.finished(key)
         return self.stuck(resource, verdict)
 
     # --- what each kind does for itself ---
