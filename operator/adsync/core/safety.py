@@ -46,10 +46,13 @@ class Ledger:
         return sum(count for (_, each), count in self.entries.items() if each is verb)
 
 
-def exceeded(limits: Limits, ledger: Ledger, now: datetime, verbs: Iterable[Verb], populations: Mapping[Verb, int]) -> Verb | None:
-    """The first verb whose limit the change would go beyond, or None."""
+def exceeded(
+    limits: Limits, ledger: Ledger, now: datetime, verbs: Iterable[Verb], populations: Mapping[Verb, int], under_way: Iterable[Verb] = ()
+) -> Verb | None:
+    """The first verb whose limit the change would go beyond, or None. `under_way` are those of changes that are let through, and not made yet."""
+    begun = Counter(under_way)
     for verb, count in Counter(verbs).items():
-        if ledger.spent(now, verb, limits.window) + count > limits.allowed(verb, populations.get(verb, 0)):
+        if ledger.spent(now, verb, limits.window) + begun[verb] + count > limits.allowed(verb, populations.get(verb, 0)):
             return verb
     return None
 

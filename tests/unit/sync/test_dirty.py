@@ -51,7 +51,7 @@ async def test_a_key_that_is_out_is_not_given_out_again(dirty: DirtySet[str]) ->
 async def test_a_key_whose_rank_has_changed_is_still_one_key() -> None:
     """A user that is deleted while it waits must not be worked on twice at the same time."""
     ranks = {"a": 1, "b": 1}
-    dirty = DirtySet(lambda key: ranks[key])
+    dirty: DirtySet[str] = DirtySet(lambda key: ranks[key])
     dirty.add("b")
     dirty.add("a")
     ranks["a"] = 0
