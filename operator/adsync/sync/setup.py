@@ -12,6 +12,7 @@ from adsync.core.identity import Verdict
 from adsync.core.rules import DomainRules
 from adsync.directory.model import Target
 from adsync.errors import InvalidSpec
+from adsync.resources.addomain import Direction
 from adsync.resources.conditions import ConditionType, Reason
 from adsync.sync.store import Resource, Store
 
@@ -45,6 +46,8 @@ async def set_up(resource: Resource, store: Store, cluster: Cluster, cluster_uid
     spec = resource.spec
     if spec.paused:
         raise Halt(Verdict(Reason.PAUSED, "spec.paused is true: nothing is read or written"))
+    if spec.direction is not Direction.EXPORT:
+        raise Halt(Verdict(Reason.INVALID_SPEC, f"spec.direction {spec.direction} is not available yet: set it to {Direction.EXPORT}"))
     try:
         rules = DomainRules.resolve(spec, cluster_uid)
     except InvalidSpec as error:
