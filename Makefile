@@ -7,8 +7,9 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
-UV_COMPILE = $(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+UV_GROUP = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header
+UV_COMPILE = $(UV_GROUP) pyproject.toml
 
 # The virtual environment belongs to one set of locked requirements: with others it is made anew.
 REQUIREMENTS_HASH := $(shell sha256sum <requirements-dev.txt | cut -c1-16)
@@ -61,11 +62,14 @@ bench: system venv lab ## measure, print a table, keep the result as a file
 .PHONY: crds
 crds: venv ## generate crds/ from the models
 	$(PY) -m adsync.resources.crd crds
+	$(PY) -m adsync.resources.crd helm/adsync/files/crds
 
 .PHONY: lock
 lock: venv ## resolve the requirements anew
 	$(UV_COMPILE) --upgrade --output-file requirements.txt
 	$(UV_COMPILE) --upgrade --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	$(UV_GROUP) --upgrade --group image --output-file requirements-image.txt
+	$(UV_GROUP) --upgrade --group dashboards --output-file requirements-dashboards.txt
 
 .PHONY: venv
 venv: $(VENV_STAMP) ## the virtual environment, from the locked requirements
