@@ -107,22 +107,21 @@ def plan_password(
     origin: Origin,
     on_change: OnDirectoryChange,
     retry_rejected: bool = False,
-    just_pushed: bool = False,
+    just_pushed: PasswordDigest | None = None,
 ) -> PasswordStep:
     """The step for an account that exists. `mark` is ours or None; where it is None, the recorded digest stands in for it.
 
-    `just_pushed`: the password was written since the status was: that pwdLastSet has moved is our own doing.
+    `just_pushed` is what was written since the status was: that pwdLastSet has moved is our own doing, and no mark may be there to tell.
     """
     recorded = recorded or PasswordStatus()
-    pushed = (mark.password if mark else None) or (
-        PasswordDigest.parse(recorded.digest) if recorded.state is not PasswordState.REJECTED else None
-    )
+    told = PasswordDigest.parse(recorded.digest) if recorded.state is not PasswordState.REJECTED else None
+    pushed = (mark.password if mark else None) or just_pushed or told
     if not wish.named:
         return _unnamed(entry, pushed, recorded, origin)
     if wish.missing or wish.digest is None:
         return PasswordStep(PasswordSource.NONE, PasswordState.PENDING, wish.missing, pushed, named=True)
     send = PasswordStep(PasswordSource.SECRET, PasswordState.SYNCED, "", wish.digest)
-    if recorded.state is PasswordState.REJECTED and not retry_rejected:
+    if recorded.state is PasswordState.REJECTED and not retry_rejected and just_pushed is None:
         refused = PasswordDigest.parse(recorded.digest)
         if refused and wish.matches(refused):
             return PasswordStep(PasswordSource.NONE, PasswordState.REJECTED, recorded.message or "", pushed)
@@ -135,7 +134,7 @@ def plan_password(
     elif not same:
         return send
     about_this = recorded.digest in (str(pushed), str(wish.digest)) and recorded.state is not PasswordState.REJECTED
-    if about_this and not just_pushed and changed_in_directory(entry, recorded):
+    if about_this and just_pushed is None and changed_in_directory(entry, recorded):
         if on_change is OnDirectoryChange.ENFORCE:
             return send
         said = f"the password was set in the directory at {to_text(entry.pwd_last_set) or 'an unknown time'}, after our own"

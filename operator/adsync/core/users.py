@@ -18,7 +18,7 @@ from adsync.core.dn import DN
 from adsync.core.entries import ACCOUNTDISABLE, NORMAL_ACCOUNT, Entry, EntryKind
 from adsync.core.identity import Claim, Found, Lookup, Verdict, find, may_adopt, privileged
 from adsync.core.names import CN_LIMIT, AccountNames
-from adsync.core.owner import OwnerMark
+from adsync.core.owner import OwnerMark, PasswordDigest
 from adsync.core.passwords import PasswordStep, PasswordWish, plan_first_password, plan_password
 from adsync.core.rules import DomainRules
 from adsync.resources.common import DeletionPolicy
@@ -49,7 +49,7 @@ class UserWish:
     agreed: Mapping[str, str]  # what `agreed_values` made of this wish when both sides last agreed; {} if never
     from_elsewhere: bool = False
     retry_rejected: bool = False
-    just_pushed: bool = False  # the password was written since `recorded` was
+    just_pushed: PasswordDigest | None = None  # the password that was written since `recorded` was
     unlock: str = ""  # the annotation unlock-requested-at
 
 

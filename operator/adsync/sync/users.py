@@ -22,6 +22,7 @@ from adsync.core.changes import Add, Change, Modify, PasswordSource
 from adsync.core.entries import Entry
 from adsync.core.identity import Verdict
 from adsync.core.names import AccountNames
+from adsync.core.owner import PasswordDigest
 from adsync.core.passwords import PasswordWish, known_refusal, policy_in_words
 from adsync.core.report import UserFacts, ours, user_entry
 from adsync.core.users import UAC, UserPlan, UserWish, agreed_values, plan_user, plan_user_removal
@@ -44,7 +45,7 @@ class _Done:
     """What was written in this look."""
 
     wrote: bool = False
-    pushed: bool = False
+    pushed: PasswordDigest | None = None
     refused: bool = False  # the directory, or what is known of its policy, refused the password
 
 
@@ -130,8 +131,8 @@ class UserSync(ObjectSync):
                 return False
             place.guard.note(resource.key, change)
             done.wrote = True
-            done.pushed = done.pushed or source is PasswordSource.SECRET
             if source is PasswordSource.SECRET:
+                done.pushed = wish.password.digest
                 place.memory.refused.pop(resource.key, None)
                 place.metrics.password_pushes.labels(place.name, "ok").inc()
         self._tell(resource, plan)
@@ -186,7 +187,7 @@ class UserSync(ObjectSync):
             planned=plan.changes,
             membership=self._membership(entry) if entry is not None else None,
             wrote=done.wrote,
-            pushed=done.pushed,
+            pushed=done.pushed is not None,
         )
 
     def _membership(self, entry: Entry) -> UserMembership:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from adsync.core.dn import DN
 from adsync.core.groups import GroupWish, group_attributes
 from adsync.core.names import container_dn
-from adsync.core.owner import owner_id
+from adsync.core.owner import PasswordDigest, owner_id
 from adsync.core.passwords import PasswordWish
 from adsync.core.rules import DomainRules
 from adsync.core.users import UserWish
@@ -24,7 +24,7 @@ def user_wish(
     recorded: UserDomainStatus,
     *,
     retry_rejected: bool,
-    just_pushed: bool = False,
+    just_pushed: PasswordDigest | None = None,
 ) -> UserWish:
     """Raises InvalidSpec where the spec asks for what can't be."""
     spec = resource.spec

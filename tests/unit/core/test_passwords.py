@@ -47,7 +47,7 @@ class Case:
     computed: int = 0
     on_change: OnDirectoryChange = REPORT
     retry: bool = False
-    just_pushed: bool = False
+    just_pushed: PasswordDigest | None = None
     digest: PasswordDigest | None = None
 
 
@@ -88,6 +88,9 @@ CASES = [
     Case("pushed", secret(), (NONE, STATE.SYNCED), mark=NEW, recorded=synced(), digest=NEW),
     Case("pushed, status lost", secret(), (NONE, STATE.SYNCED), mark=NEW, digest=NEW),
     Case("pushed, no mark possible", secret(), (NONE, STATE.SYNCED), recorded=synced(), digest=NEW),
+    Case("just pushed, no mark possible", secret(), (NONE, STATE.SYNCED), just_pushed=NEW, digest=NEW),
+    Case("just pushed, no mark possible, another value now", secret(), (SECRET, STATE.SYNCED), just_pushed=OLD, digest=NEW),
+    Case("just pushed after a refusal", secret(), (NONE, STATE.SYNCED), mark=NEW, recorded=REJECTED, just_pushed=NEW, digest=NEW),
     Case("pushed, Secret relabelled", secret(version="8"), (NONE, STATE.SYNCED), mark=NEW, recorded=synced(), digest=NEW),
     Case("pushed, expired", secret(), (NONE, STATE.EXPIRED), mark=NEW, recorded=synced(), computed=PASSWORD_EXPIRED, digest=NEW),
     Case(
@@ -121,7 +124,7 @@ CASES = [
         recorded=synced(),
         pwd_last_set=LATER,
         on_change=ENFORCE,
-        just_pushed=True,
+        just_pushed=NEW,
         digest=NEW,
     ),
     Case("unchanged, Enforce", secret(), (NONE, STATE.SYNCED), mark=NEW, recorded=synced(), on_change=ENFORCE, digest=NEW),
@@ -171,7 +174,7 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_table(case: Case) -> None:
     account = entry(pwd_last_set=case.pwd_last_set, computed_control=case.computed)
-    mark = OwnerMark(OWNER, case.origin, case.mark) if case.name != "pushed, no mark possible" else None
+    mark = OwnerMark(OWNER, case.origin, case.mark) if "no mark possible" not in case.name else None
     status = None if case.recorded is None else PasswordStatus.model_validate(case.recorded)
     how: dict[str, Any] = {"origin": case.origin, "on_change": case.on_change, "retry_rejected": case.retry}
     step = plan_password(case.wish, account, mark, status, **how, just_pushed=case.just_pushed)
