@@ -208,7 +208,8 @@ class Session:
             try:
                 self._owners.setdefault(owner_of(key, self.place.rules), key)
                 pause = await (self.users if key.kind == USER else self.groups).look(key)
-            except DirectoryUnavailable:
+            except (DirectoryUnavailable, asyncio.CancelledError):
+                self.dirty.add(key)  # the session is over in the middle of a look: the next one, or Offline, takes it up again
                 self.dirty.done(key)
                 raise
             except ClusterError as error:
