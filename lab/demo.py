@@ -10,9 +10,7 @@ wait for Enter (default: 2 at a terminal, else 0).
 from __future__ import annotations
 
 import argparse
-import base64
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -21,10 +19,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import yaml
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.panel import Panel
 from rich.rule import Rule
@@ -33,24 +30,15 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.api import KubeApi, Manifest
-from lab.kube import ControlPlane
 from lab.lab import Lab
 from lab.ldaptools import ldif_members, ldif_replace
 from lab.operator import REPOSITORY, Operator
 from lab.processes import LabError
-from lab.samba import DomainController
+from lab.stage import GROUP_COLUMNS, NAMESPACE, Stage, Unexpected, yaml_of
 
 NAME = "demo"
-NAMESPACE = "people"
 EXAMPLES = REPOSITORY / "examples"
 ANNA, NEW_PASSWORD = "Lantern-Harbour-42", "Copper-Meadow-77"
-PATIENCE = 30.0
-SHOWN = ("cn", "displayName", "mail", "department", "title", "userAccountControl", "memberOf", "adminCount")
-NARROW = 110
-
-
-class Unexpected(Exception):
-    """The tour saw something else than it says."""
 
 
 def main() -> int:
@@ -105,19 +93,13 @@ def interruptions_ignored() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class Demo:
+class Demo(Stage):
     """The tour. Each step is a method; what it says is measured while it runs."""
-
-    def __init__(self, console: Console, lab: Lab) -> None:
-        self.console = console
-        self.lab = lab
-        self.timings: list[tuple[str, float]] = []
-        self._number = 0
 
     @property
     def steps(self) -> tuple[Callable[[], None], ...]:
         return (
-            self.create, self.sign_in, self.suspend, self.resume, self.new_password, self.drift, self.privileged, self.delete,
+            self.create, self.sign_in, self.suspend, self.resume, self.new_password, self.drift, self.groups, self.privileged, self.delete,
         )  # fmt: skip
 
     def run(self) -> int:
@@ -142,14 +124,6 @@ class Demo:
         self.close()
         return 0
 
-    @property
-    def control_plane(self) -> ControlPlane:
-        return self.lab.control_plane
-
-    @property
-    def dc(self) -> DomainController:
-        return self.lab.domain("corp")
-
     # --- bringing up ---
 
     def prepare(self) -> None:
@@ -162,10 +136,8 @@ class Demo:
         self.console.print(f"[green]✓[/] operator (pid {self.operator.pid}), its log: {self.operator.log_file}")
         with self.console.status("Connecting it to the domain …"):
             began = time.monotonic()
-            self._apply(
-                *self.example("00-namespace.yaml"), self.ca(), *self.example("10-credentials.yaml"), *self.example("20-domain.yaml")
-            )
-            domain = self._await("ADDomain", "corp", "Synced")
+            self.apply(*self.example("00-namespace.yaml"), self.ca(), *self.example("10-credentials.yaml"), *self.example("20-domain.yaml"))
+            domain = self.await_reason("ADDomain", "corp", "Synced")
         took = time.monotonic() - began
         policy = domain["status"]["passwordPolicy"]
         self.console.print(
@@ -190,128 +162,159 @@ class Demo:
     # --- the tour ---
 
     def create(self) -> None:
-        self._head("Create", "Three people. Anna has a password in a Secret, Ben is on leave, Carla gets a random password.")
+        self.head("Create", "Three people. Anna has a password in a Secret, Ben is on leave, Carla gets a random password.")
         manifests = self.example("30-users.yaml")
-        took = self._timed(
-            "three users applied → confirmed by a read from the directory", lambda: self._apply(*manifests), self._all_synced
-        )
+        took = self.timed("three users applied → confirmed by a read from the directory", lambda: self.apply(*manifests), self.all_synced)
         anna = next(each for each in manifests if each["kind"] == "SyncedUser" and each["metadata"]["name"] == "anna")
-        self._check(self._disabled("ben"), "Ben's account is disabled")
-        self._check(not self._disabled("anna") and not self._disabled("carla"), "Anna's and Carla's accounts are enabled")
-        self._show("examples/30-users.yaml", _yaml(anna["spec"]), self._entries("anna", "ben", "carla"), self._table())
-        self._done(f"three accounts in Active Directory, and read back from there, {took:.0f} ms after kubectl apply returned")
+        self.check(self.disabled("ben"), "Ben's account is disabled")
+        self.check(not self.disabled("anna") and not self.disabled("carla"), "Anna's and Carla's accounts are enabled")
+        self.show("examples/30-users.yaml", yaml_of(anna["spec"]), self.entries("anna", "ben", "carla"), self.table())
+        self.done(f"three accounts in Active Directory, and read back from there, {took:.0f} ms after kubectl apply returned")
 
     def sign_in(self) -> None:
-        self._head("Sign in", "Is the password of the Secret really Anna's? Only a bind as Anna can tell.")
+        self.head("Sign in", "Is the password of the Secret really Anna's? Only a bind as Anna can tell.")
         right, wrong = self.dc.bind_error("anna", ANNA), self.dc.bind_error("anna", "Not-Annas-Password-1")
-        self._check(right == "", "Anna signs in with the Secret's password")
-        self._check(wrong == "52e", "Anna does not sign in with another password")
-        self._show(
+        self.check(right == "", "Anna signs in with the Secret's password")
+        self.check(wrong == "52e", "Anna does not sign in with another password")
+        self.show(
             "examples/30-users.yaml",
-            _yaml({"passwordSecretRef": {"name": "anna-password"}}),
-            self._binds(("the Secret's password", right), ("another password", wrong)),
-            self._status("anna", "password"),
+            yaml_of({"passwordSecretRef": {"name": "anna-password"}}),
+            self.binds(("the Secret's password", right), ("another password", wrong)),
+            self.status("anna", "password"),
         )
-        self._check(not self._seen(ANNA), "no status, event or log line has the password")
-        self._done("the password works; all statuses, all events and the operator's log were searched for it: it is in none of them")
+        self.check(not self.seen(ANNA), "no status, event or log line has the password")
+        self.done("the password works; all statuses, all events and the operator's log were searched for it: it is in none of them")
 
     def suspend(self) -> None:
-        self._head("Suspend", "Anna leaves for a while: one field.")
-        took = self._switch(suspended=True)
+        self.head("Suspend", "Anna leaves for a while: one field.")
+        took = self.switch(suspended=True)
         answer = self.dc.bind_error("anna", ANNA)
-        self._check(answer == "533", "the directory refuses Anna because her account is disabled")
-        self._show(
+        self.check(answer == "533", "the directory refuses Anna because her account is disabled")
+        self.show(
             "kubectl patch suser anna",
-            _yaml({"spec": {"suspended": True}}),
-            Group(self._entries("anna"), self._binds(("her password", answer))),
-            self._status("anna", "suspension"),
+            yaml_of({"spec": {"suspended": True}}),
+            Group(self.entries("anna"), self.binds(("her password", answer))),
+            self.status("anna", "suspension"),
         )
-        self._done(f"disabled {took:.0f} ms after the patch; nothing but that one bit of userAccountControl was touched")
+        self.done(f"disabled {took:.0f} ms after the patch; nothing but that one bit of userAccountControl was touched")
 
     def resume(self) -> None:
-        self._head(
+        self.head(
             "Resume", "And back; Ben too. Leaving the field out would mean: whether the account is enabled is none of adsync's business."
         )
-        took = self._switch(suspended=False)
+        took = self.switch(suspended=False)
         self.api.patch("SyncedUser", NAMESPACE, "ben", {"spec": {"suspended": False}})
-        self._wait("Ben's account is enabled", lambda: not self._disabled("ben"))
+        self.wait("Ben's account is enabled", lambda: not self.disabled("ben"))
         answer = self.dc.bind_error("anna", ANNA)
-        self._check(answer == "", "Anna signs in again, with the password that she had")
-        self._show(
+        self.check(answer == "", "Anna signs in again, with the password that she had")
+        self.show(
             "kubectl patch suser anna",
-            _yaml({"spec": {"suspended": False}}),
-            Group(self._entries("anna"), self._binds(("her password", answer))),
-            self._status("anna", "suspension"),
+            yaml_of({"spec": {"suspended": False}}),
+            Group(self.entries("anna"), self.binds(("her password", answer))),
+            self.status("anna", "suspension"),
         )
-        self._done(f"enabled {took:.0f} ms after the patch")
+        self.done(f"enabled {took:.0f} ms after the patch")
 
     def new_password(self) -> None:
-        self._head(
+        self.head(
             "New password", "The Secret gets a new value. It is pushed once; a keyed digest in the account's owner mark remembers that."
         )
         change = {"stringData": {"password": NEW_PASSWORD}}
-        took = self._timed(
+        took = self.timed(
             "Secret patched → the new password works",
             lambda: self.api.patch("Secret", NAMESPACE, "anna-password", change),
             lambda: self.dc.bind_error("anna", NEW_PASSWORD) == "",
         )
-        self._wait("the status tells of the new password", lambda: self._pushed_version("anna"))
+        self.wait("the status tells of the new password", lambda: self.pushed_version("anna"))
         new, old = self.dc.bind_error("anna", NEW_PASSWORD), self.dc.bind_error("anna", ANNA)
-        self._show(
+        self.show(
             "kubectl patch secret anna-password",
-            _yaml({"stringData": {"password": "(the new one)"}}),
-            self._binds(("the new password", new), ("the old password", old)),
-            self._status("anna", "password"),
+            yaml_of({"stringData": {"password": "(the new one)"}}),
+            self.binds(("the new password", new), ("the old password", old)),
+            self.status("anna", "password"),
         )
-        self._done(f"Anna signs in with it {took:.0f} ms after the Secret changed")
+        self.done(f"Anna signs in with it {took:.0f} ms after the Secret changed")
         if not old:
             self.console.print("[dim]Domain controllers let the previous password pass for an hour more (OldPasswordAllowedPeriod).[/]\n")
 
     def drift(self) -> None:
-        self._head("Drift", "An administrator edits Anna's account by hand. The domain's direction is Export: the manifest is right.")
-        dn = self._find("anna")["dn"][0]
+        self.head("Drift", "An administrator edits Anna's account by hand. The domain's direction is Export: the manifest is right.")
+        dn = self.find("anna")["dn"][0]
         edit = ldif_replace(dn, {"title": "Chief Pirate", "department": "Ships"})
-        took = self._timed(
+        took = self.timed(
             "change by hand → set back in the directory",
             lambda: self.dc.modify(edit),
-            lambda: self._find("anna").get("title") == ["Controller"] and self._find("anna").get("department") == ["Finance"],
+            lambda: self.find("anna").get("title") == ["Controller"] and self.find("anna").get("department") == ["Finance"],
         )
-        self._wait("an event tells of it", lambda: self._event("anna", "DriftReverted"))
-        told = self._event("anna", "DriftReverted")
-        self._show("ldapmodify, as CORP\\Administrator", Syntax(edit.strip(), "yaml", background_color="default", word_wrap=True),
-                   self._entries("anna"), Group(Text("Event DriftReverted:", style="dim"), Text(told)))  # fmt: skip
-        self._done(f"set back {took:.0f} ms after ldapmodify returned, found by a change notification")
+        self.wait("an event tells of it", lambda: self.event("anna", "DriftReverted"))
+        told = self.event("anna", "DriftReverted")
+        self.show("ldapmodify, as CORP\\Administrator", Syntax(edit.strip(), "yaml", background_color="default", word_wrap=True),
+                   self.entries("anna"), Group(Text("Event DriftReverted:", style="dim"), Text(told)))  # fmt: skip
+        self.done(f"set back {took:.0f} ms after ldapmodify returned, found by a change notification")
+
+    def groups(self) -> None:
+        self.head("Groups", "Two groups: one with a list of members, one that finds its members by their labels. Then somebody interferes.")
+        manifests = self.example("40-groups.yaml")
+        took = self.timed(
+            "two groups applied → their members in the directory",
+            lambda: self.apply(*manifests),
+            lambda: self.members("finance") == {"anna"} and self.members("engineering") == {"ben", "carla"},
+        )
+        change = {"spec": {"members": [{"name": "anna"}, {"name": "ben"}]}}
+        joined = self.timed(
+            "member added to the list → in the directory",
+            lambda: self.api.patch("SyncedGroup", NAMESPACE, "finance", change),
+            lambda: self.members("finance") == {"anna", "ben"},
+        )
+        group, anna = (self.find(name)["dn"][0] for name in ("finance", "anna"))
+        back = self.timed(
+            "member taken out by hand → put back",
+            lambda: self.dc.members(group, delete=[anna]),
+            lambda: self.members("finance") == {"anna", "ben"},
+        )
+        self.wait(
+            "the status tells of two members", lambda: self.api.get("SyncedGroup", NAMESPACE, "finance")["status"]["memberCount"] == 2
+        )
+        self.show(
+            "kubectl patch sgroup finance",
+            yaml_of(change),
+            Group(*(Text(f"{name}: {', '.join(sorted(self.members(name)))}") for name in ("finance", "engineering"))),
+            self.table("sgroup", GROUP_COLUMNS),
+        )
+        self.done(
+            f"groups {took:.0f} ms after apply, Ben in one {joined:.0f} ms after the patch; Anna, taken out by hand, back after {back:.0f} ms"
+        )
 
     def privileged(self) -> None:
-        self._head("Privileged", "Olga's account is older than adsync. She is a domain administrator, by way of a group in a group.")
+        self.head("Privileged", "Olga's account is older than adsync. She is a domain administrator, by way of a group in a group.")
         dn = self.dc.add_user("olga", "Granite-Window-11", mail="olga@corp.example.com")
         group = self.dc.add_group("operations", members=[dn])
         self.dc.modify(ldif_members(f"CN=Domain Admins,CN=Users,{self.dc.base}", [group]))
-        before = self._find("olga")
+        before = self.find("olga")
         spec = {"username": "olga", "email": "olga@corp.example.com", "suspended": True, "domains": [{"name": "corp"}]}
         manifest = {
             "apiVersion": "adsync.dev/v1alpha1", "kind": "SyncedUser", "metadata": {"name": "olga", "namespace": NAMESPACE}, "spec": spec,
         }  # fmt: skip
-        took = self._timed(
-            "privileged account named → refused", lambda: self._apply(manifest), lambda: self._reason("SyncedUser", "olga") == "Protected"
+        took = self.timed(
+            "privileged account named → refused", lambda: self.apply(manifest), lambda: self.reason("SyncedUser", "olga") == "Protected"
         )
-        self._check(self._find("olga") == before, "nothing in Olga's account has changed")
-        self._show("kubectl apply", _yaml(spec), self._entries("olga"), self._condition("olga"))
-        self._done(
+        self.check(self.find("olga") == before, "nothing in Olga's account has changed")
+        self.show("kubectl apply", yaml_of(spec), self.entries("olga"), self.condition("olga"))
+        self.done(
             f"refused after {took:.0f} ms, and nothing was written: whoever may write SyncedUsers is not thereby a domain administrator"
         )
 
     def delete(self) -> None:
-        self._head("Delete", "Carla's resource says deletionPolicy: Delete, Ben's goes by the domain's: Disable.")
-        took = self._timed(
+        self.head("Delete", "Carla's resource says deletionPolicy: Delete, Ben's goes by the domain's: Disable.")
+        took = self.timed(
             "two users deleted → confirmed by the directory",
             lambda: self.control_plane.kubectl("delete", "suser", "carla", "ben", "-n", NAMESPACE, "--wait=false"),
             lambda: not any(self.api.find("SyncedUser", NAMESPACE, name) for name in ("carla", "ben")),
         )
-        self._check(self.dc.find("carla") is None, "Carla's account is gone")
-        self._check(self._disabled("ben"), "Ben's account is there, and disabled")
-        self._show("kubectl delete suser carla ben", Text(""), self._entries("carla", "ben"), self._table())
-        self._done(f"the resources went {took:.0f} ms later, when the directory had confirmed it")
+        self.check(self.dc.find("carla") is None, "Carla's account is gone")
+        self.check(self.disabled("ben"), "Ben's account is there, and disabled")
+        self.show("kubectl delete suser carla ben", Text(""), self.entries("carla", "ben"), self.table())
+        self.done(f"the resources went {took:.0f} ms later, when the directory had confirmed it")
 
     def close(self) -> None:
         console, python = self.console, _short(Path(sys.executable))
@@ -344,154 +347,6 @@ class Demo:
             told.add_row(Text(what, style="bold"), Text(command, style="cyan", overflow="fold"))
         console.print(Panel(told, title="It stays up: look for yourself", title_align="left", border_style="green"))
 
-    # --- doing and looking ---
-
-    def _apply(self, *manifests: Manifest) -> None:
-        self.control_plane.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(manifests)}))
-
-    def _switch(self, *, suspended: bool) -> float:
-        """Patch Anna's `suspended`; the milliseconds until ldapsearch shows it. Then the status must tell it too."""
-        took = self._timed(
-            f"suspended: {str(suspended).lower()} → in the directory",
-            lambda: self.api.patch("SyncedUser", NAMESPACE, "anna", {"spec": {"suspended": suspended}}),
-            lambda: self._disabled("anna") is suspended,
-        )
-        wanted = "Disabled" if suspended else "Enabled"
-        self._wait("the status says it", lambda: self.api.get("SyncedUser", NAMESPACE, "anna")["status"]["account"] == wanted)
-        return took
-
-    def _timed(self, what: str, act: Callable[[], object], seen: Callable[[], object]) -> float:
-        """Milliseconds from the end of `act` until `seen` says so."""
-        act()
-        began = time.perf_counter()
-        self._wait(what, seen)
-        took = (time.perf_counter() - began) * 1000
-        self.timings.append((what, took))
-        return took
-
-    def _wait(self, what: str, seen: Callable[[], object], patience: float = PATIENCE) -> None:
-        deadline = time.monotonic() + patience
-        while not seen():
-            if not self.operator.running:
-                raise Unexpected(f"The operator has ended:\n{self.operator.tail()}")
-            if time.monotonic() > deadline:
-                raise Unexpected(f"Not within {patience:.0f} s: {what}")
-            time.sleep(0.01)
-
-    def _await(self, kind: str, name: str, reason: str) -> Manifest:
-        self._wait(f"{kind} {name} is {reason}", lambda: self._reason(kind, name) == reason)
-        return self.api.get(kind, NAMESPACE, name)
-
-    def _ready(self, kind: str, name: str) -> Manifest:
-        """The Ready condition, if it is about the newest spec."""
-        resource = self.api.get(kind, NAMESPACE, name)
-        status = resource.get("status") or {}
-        if status.get("observedGeneration") != resource["metadata"]["generation"]:
-            return {}
-        return next((each for each in status.get("conditions", ()) if each["type"] == "Ready"), {})
-
-    def _reason(self, kind: str, name: str) -> str:
-        return str(self._ready(kind, name).get("reason", ""))
-
-    def _all_synced(self) -> bool:
-        return all(self._reason("SyncedUser", name) == "Synced" for name in ("anna", "ben", "carla"))
-
-    def _pushed_version(self, name: str) -> bool:
-        """Whether the status tells of the Secret as it is now."""
-        version = self.api.get("Secret", NAMESPACE, f"{name}-password")["metadata"]["resourceVersion"]
-        entry = self.api.get("SyncedUser", NAMESPACE, name)["status"]["domains"][0]
-        return bool(entry["password"].get("secretVersion") == version)
-
-    def _event(self, name: str, reason: str) -> str:
-        events = self.api.list("Event", NAMESPACE)
-        found = [each for each in events if each["involvedObject"]["name"] == name and each["reason"] == reason]
-        return str(found[-1].get("message") or found[-1].get("note")) if found else ""
-
-    def _find(self, name: str) -> dict[str, list[str]]:
-        found = self.dc.find(name, SHOWN)
-        if found is None:
-            raise Unexpected(f"There is no account {name} in the directory")
-        return found
-
-    def _disabled(self, name: str) -> bool:
-        return bool(int(self._find(name)["userAccountControl"][0]) & 2)
-
-    def _seen(self, password: str) -> bool:
-        """Whether it is where it must never be."""
-        said = [
-            self.operator.log,
-            json.dumps([each.get("status") for each in self.api.list("SyncedUser")]),
-            json.dumps(self.api.list("Event")),
-        ]
-        return any(form in text for text in said for form in (password, base64.b64encode(password.encode()).decode()))
-
-    def _check(self, holds: bool, what: str) -> None:
-        if not holds:
-            raise Unexpected(f"The tour says that {what}, and that is not so")
-
-    # --- showing ---
-
-    def _head(self, title: str, told: str) -> None:
-        self._number += 1
-        self.console.print(Rule(f"[bold]{self._number} · {title}[/]", align="left", style="blue"))
-        self.console.print(f"[italic]{told}[/]")
-
-    def _done(self, told: str) -> None:
-        self.console.print(f"[bold green]✓[/] {told}\n")
-
-    def _show(self, source: str, applied: RenderableType, directory: RenderableType, status: RenderableType) -> None:
-        panels = [
-            Panel(applied, title=escape(source), title_align="left", border_style="blue"),
-            Panel(directory, title="Active Directory says", title_align="left", border_style="magenta"),
-            Panel(status, title="Kubernetes says", title_align="left", border_style="cyan"),
-        ]
-        if self.console.width < NARROW:
-            self.console.print(*panels, sep="\n")
-            return
-        grid = Table.grid(expand=True)
-        for ratio in (8, 10, 10):
-            grid.add_column(ratio=ratio)
-        grid.add_row(*panels)
-        self.console.print(grid)
-
-    def _entries(self, *names: str) -> RenderableType:
-        """As ldapsearch shows them."""
-        shown: list[RenderableType] = []
-        for name in names:
-            found = self.dc.find(name, SHOWN)
-            if found is None:
-                shown.append(Text(f"{name}: no such account", style="yellow"))
-                continue
-            text = Text(f"dn: {found['dn'][0]}\n", style="bold")
-            for attribute in SHOWN[1:]:
-                for value in found.get(attribute, ()):
-                    text.append(f"{attribute}: ", style="not bold dim").append(f"{value}{_flags(attribute, value)}\n", style="not bold")
-            text.rstrip()
-            shown.append(text)
-        return Group(*shown)
-
-    @staticmethod
-    def _binds(*tries: tuple[str, str]) -> RenderableType:
-        said = {"": "signed in", "52e": "wrong password (52e)", "533": "account disabled (533)"}
-        lines = [Text(f"bind as anna with {what}: ").append(said.get(data, data), "green" if not data else "red") for what, data in tries]
-        return Group(*lines)
-
-    def _table(self) -> RenderableType:
-        """As `kubectl get suser` shows them."""
-        return Text(self.control_plane.kubectl("get", "suser", "-n", NAMESPACE, "-o", _COLUMNS).rstrip(), no_wrap=True, overflow="ellipsis")
-
-    def _status(self, name: str, part: str) -> RenderableType:
-        status = self.api.get("SyncedUser", NAMESPACE, name)["status"]
-        entry = status["domains"][0]
-        hidden = {"digest"} if part == "password" else set()  # keyed, but of no interest here
-        shown = {key: value for key, value in entry.get(part, {}).items() if key not in hidden}
-        return _yaml({"account": status.get("account"), "password": status.get("password"), "domains": [{"name": "corp", part: shown}]})
-
-    def _condition(self, name: str) -> RenderableType:
-        return _yaml(
-            {key: value for key, value in self._ready("SyncedUser", name).items() if key in ("type", "status", "reason", "message")}
-        )
-
     def _pause(self) -> None:
         wanted = os.environ.get("ADSYNC_DEMO_PAUSE") or ("2" if sys.stdout.isatty() else "0")
         if wanted == "key":
@@ -500,23 +355,6 @@ class Demo:
             return
         with contextlib.suppress(ValueError):
             time.sleep(max(0.0, float(wanted)))
-
-
-_COLUMNS = (
-    "custom-columns=USERNAME:.spec.username,ACCOUNT:.status.account,PASSWORD:.status.password,"
-    "READY:.status.conditions[?(@.type=='Ready')].status,REASON:.status.conditions[?(@.type=='Ready')].reason"
-)
-
-
-def _yaml(content: Any) -> Syntax:
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=60).strip()
-    return Syntax(text, "yaml", background_color="default", word_wrap=True)
-
-
-def _flags(attribute: str, value: str) -> str:
-    if attribute != "userAccountControl":
-        return ""
-    return " (disabled)" if int(value) & 2 else " (enabled)"
 
 
 def _short(path: Path) -> str:

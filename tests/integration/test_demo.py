@@ -46,7 +46,7 @@ def all_gone(marks: dict[str, Mark], lab: Lab) -> bool:
 def test_the_tour(lab: Lab) -> None:
     told, _ = demo(lab).communicate(timeout=180)
     assert "✗" not in told, told
-    for step in ("Create", "Sign in", "Suspend", "Resume", "New password", "Drift", "Privileged", "Delete"):
+    for step in ("Create", "Sign in", "Suspend", "Resume", "New password", "Drift", "Groups", "Privileged", "Delete"):
         assert re.search(rf"^\d+ · {step} ─", told, re.MULTILINE), (step, told)
     for said in (
         r"bind as anna with the Secret's password: signed in",
@@ -56,6 +56,8 @@ def test_the_tour(lab: Lab) -> None:
         r"bind as anna with the new password: signed in",
         r"title: Chief Pirate",
         r"set back \d+ ms after ldapmodify",
+        r"finance: anna, ben",
+        r"engineering: ben, carla",
         r"reason: Protected",
         r"carla: no such account",
         r"lab\.demo --name \S+ --stop",
