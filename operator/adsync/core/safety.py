@@ -64,11 +64,13 @@ class HeldChanges:
     frozen: dict[str, str] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
     published: bool = False
+    last_approved: str = ""
     approved: dict[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
-        return digest_of(self.frozen)
+        """Also of what was approved last, so that the same changes, asked for again one day, need a new approval."""
+        return digest_of(self.frozen, self.last_approved)
 
     def hold(self, key: str, change: str) -> None:
         if key in self.frozen or not self.published:
@@ -89,6 +91,7 @@ class HeldChanges:
         if not self.frozen or digest != self.digest:
             return []
         keys = list(self.frozen)
+        self.last_approved = digest
         self.approved |= self.frozen
         self.frozen = {}
         self._go_on()
@@ -106,9 +109,9 @@ class HeldChanges:
             self.frozen, self.waiting, self.published = self.waiting, {}, False
 
 
-def digest_of(changes: Mapping[str, str]) -> str:
+def digest_of(changes: Mapping[str, str], salt: str = "") -> str:
     """A short digest of a set of changes, the same whatever their order; "" for none."""
     if not changes:
         return ""
     told = "\n".join(f"{key}\0{change}" for key, change in sorted(changes.items()))
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{salt}\n{told}".encode()).hexdigest()[:16]

@@ -33,7 +33,7 @@ class Guard:
     def __init__(self, safety: Safety, recorded: SafetyStatus | None) -> None:
         self.update(safety)
         self.held = HeldChanges()
-        self.approved_digest = recorded.approved_digest if recorded else None
+        self.held.last_approved = (recorded.approved_digest if recorded else None) or ""
         self.ledger = Ledger()
         self._under_way: dict[Key, Counter[Verb]] = {}  # let through, not made yet: many are judged before the first is made
         self.count: Callable[[], Managed] = lambda: Managed(0, 0)
@@ -92,9 +92,9 @@ class Guard:
         self.ledger.spent(now, Verb.DELETE, self.limits.window)
         removals = [Removal(time=time, verb=str(verb), count=count) for (time, verb), count in sorted(self.ledger.entries.items())]
         held = len(self.held.frozen) + len(self.held.waiting)
-        if not removals and not held and not self.approved_digest:
+        if not removals and not held and not self.held.last_approved:
             return None
-        return SafetyStatus(removals=removals[-1000:] or None, held=held, approved_digest=self.approved_digest)
+        return SafetyStatus(removals=removals[-1000:] or None, held=held, approved_digest=self.held.last_approved or None)
 
     def planned(self) -> PlannedChanges | None:
         """What is held, as the status shows it. Showing it freezes the set."""
@@ -106,10 +106,7 @@ class Guard:
 
     def approve(self, digest: str) -> list[str]:
         """Let the held set with exactly this digest through; returns the keys, as `str(Key)`, that may go on."""
-        keys = self.held.approve(digest)
-        if keys:
-            self.approved_digest = digest
-        return keys
+        return self.held.approve(digest)
 
 
 def _exactly(change: Change) -> str:

@@ -21,7 +21,7 @@ from adsync.settings import Settings
 from adsync.sync.domain import DomainLoop, Shared
 from adsync.sync.offline import Offline
 from adsync.sync.reports import Reports
-from adsync.sync.store import DOMAIN, GROUP, USER, Dirty, Key, Store
+from adsync.sync.store import DOMAIN, GROUP, USER, Dirty, Key, Store, differs
 
 _log = structlog.get_logger(__name__)
 
@@ -137,8 +137,12 @@ class Operator:
         elif kind == "ConfigMap":
             self._referenced(kind, namespace, name)
         else:
+            key = Key(kind, namespace, name)
+            before = store.resources.get(key)
             self._dirty(store.remove(kind, namespace, name) if gone else store.put(kind, obj))
-            self._see_to(Key(kind, namespace, name))
+            after = store.resources.get(key)
+            if before is None or after is None or differs(before, after):
+                self._see_to(key)
 
     def _see_to(self, key: Key) -> None:
         """A domain gets its loop, or hears that it has changed; a user or group that is bound to nothing gets its answer."""

@@ -208,7 +208,7 @@ class Store:
         if kind == DOMAIN:
             return self._rebind_all(key) if known is None or known.generation != new.generation else set()
         self._index(new)
-        if known is not None and not _matters(known, new):
+        if known is not None and not differs(known, new):
             return set()
         after = self.bindings[key]
         dirty: Dirty = {(domain, key) for domain in (*before, *after)}
@@ -368,7 +368,7 @@ def _domain_key(resource: Resource, namespace: str, name: str) -> Key:
     return Key(DOMAIN, namespace or resource.key.namespace, name)
 
 
-def _matters(known: Resource, new: Resource) -> bool:
+def differs(known: Resource, new: Resource) -> bool:
     """Whether more than the status, or somebody else's metadata, moved."""
     return (
         known.uid != new.uid
