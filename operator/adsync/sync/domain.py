@@ -35,6 +35,7 @@ from adsync.sync.dirty import DirtySet
 from adsync.sync.guard import Guard
 from adsync.sync.mirror import Mirror
 from adsync.sync.offline import Offline
+from adsync.sync.quarrels import Quarrels
 from adsync.sync.readback import ReadBack
 from adsync.sync.reports import Reports, as_object
 from adsync.sync.session import Session
@@ -77,6 +78,7 @@ class DomainLoop:
         self.dirty: DirtySet[Key] = DirtySet(self._rank, {_GROUPS: _GROUPS_WAIT_SECONDS})
         self._changed = asyncio.Event()
         self._memory = Memory()
+        self._quarrels = Quarrels(asyncio.get_running_loop().time)
         self._failures = 0
         self._session: Session | None = None
         self._setup: Setup | None = None
@@ -273,6 +275,7 @@ class DomainLoop:
             metrics=shared.metrics,
             guard=guard,
             memory=self._memory,
+            quarrels=self._quarrels,
             directory=directory,
             rules=rules,
             policy=policy,

@@ -45,7 +45,7 @@ class GroupSync(ObjectSync):
                 return self._report(resource, GroupFacts(plan.verdict, found=plan.found))
             if not plan.changes and entry is not None:
                 break
-            if verdict := self._hindrance(resource, plan.changes, entry):
+            if verdict := place.quarrels.verdict(resource.key, plan.drift) or self._hindrance(resource, plan.changes, entry):
                 return self._report(resource, GroupFacts(verdict, found=plan.found, planned=plan.changes))
             if entry is None and await self.found_by_read(resource):
                 continue
@@ -79,8 +79,7 @@ class GroupSync(ObjectSync):
             try:
                 await place.apply(change)
             except (ValueMismatch, NoSuchObject):
-                if not isinstance(change, Add):
-                    await place.refresh(change.guid)
+                await self.learn(change)
                 return False
             except AlreadyExists:
                 if not await place.find_names(wish.name, ""):
@@ -105,6 +104,7 @@ class GroupSync(ObjectSync):
         if found and found.adopting and found.entry:
             event(resource, "Adopted", f"took over {found.entry.dn}")
         if plan.drift:
+            self.place.quarrels.note(resource.key)
             self.place.metrics.drift_reverted.labels(self.place.name).inc(len(plan.drift))
             event(resource, "DriftReverted", "set back what was changed in the directory: " + "; ".join(map(str, plan.drift)))
 

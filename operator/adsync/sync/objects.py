@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
 
-from adsync.core.changes import Change
+from adsync.core.changes import Add, Change, Move
 from adsync.core.entries import Entry
 from adsync.core.identity import Found, Verdict
 from adsync.errors import AlreadyExists, DirectoryError, DirectoryUnavailable, InsufficientRights, InvalidSpec, NoSuchObject, ValueMismatch
@@ -130,6 +130,15 @@ class ObjectSync(ABC):
         self.place.reports.taken(resource.key.kind, obj)
         return True
 
+    async def learn(self, change: Change) -> None:
+        """After a refusal that says that things are not as they were: read what the plan was made from. Raises InvalidSpec for a container
+        that is not there."""
+        parent = change.dn.parent if isinstance(change, Add) else change.new_dn.parent if isinstance(change, Move) else None
+        if parent is not None and not await self.place.directory.exists(parent):
+            raise InvalidSpec(f"the container {parent} does not exist; create it in the directory, or correct the spec")
+        if not isinstance(change, Add):
+            await self.place.refresh(change.guid)
+
     def outcome(
         self, resource: Resource, before: tuple[Reason | None, str | None], verdict: Verdict, planned: Sequence[Change]
     ) -> float | None:
@@ -139,6 +148,8 @@ class ObjectSync(ABC):
                 self.place.reports.event(resource, "WouldChange", "; ".join(map(str, planned)))
             elif not READINESS[verdict.reason].ready:
                 self.place.reports.event(resource, str(verdict.reason), verdict.message, warning=True)
+        if verdict.reason is Reason.CONTESTED:
+            return self.place.quarrels.rest(resource.key)
         return 0.0 if READINESS[verdict.reason].reconciling and verdict.reason not in _BY_EVENT else None
 
     # --- going ---

@@ -90,7 +90,7 @@ class UserSync(ObjectSync):
             return Verdict(
                 Reason.OBSERVING, f"mode Observe: {len(plan.changes)} change{'s' if len(plan.changes) > 1 else ''} would be made"
             )
-        if verdict := place.guard.judge(resource.key, plan.changes):
+        if verdict := place.quarrels.verdict(resource.key, plan.drift) or place.guard.judge(resource.key, plan.changes):
             return verdict
         if plan.found is not None and plan.found.entry is None:
             return self.unproven(resource)
@@ -122,8 +122,7 @@ class UserSync(ObjectSync):
                 self._refused(resource, wish, f"{error}; the domain asks for {policy_in_words(place.policy)}", done)
                 return False
             except (ValueMismatch, NoSuchObject):
-                if not isinstance(change, Add):
-                    await place.refresh(change.guid)
+                await self.learn(change)
                 return False
             except AlreadyExists:
                 if not await place.find_names(wish.names.sam, wish.names.upn):
@@ -217,6 +216,7 @@ class UserSync(ObjectSync):
         if found and found.adopting and found.entry:
             event(resource, "Adopted", f"took over {found.entry.dn}")
         if plan.drift:
+            self.place.quarrels.note(resource.key)
             self.place.metrics.drift_reverted.labels(self.place.name).inc(len(plan.drift))
             event(resource, "DriftReverted", "set back what was changed in the directory: " + "; ".join(map(str, plan.drift)))
 

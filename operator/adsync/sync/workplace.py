@@ -20,6 +20,7 @@ from adsync.metrics import Metrics
 from adsync.resources.synceduser import PasswordStatus
 from adsync.sync.guard import Guard
 from adsync.sync.mirror import Mirror
+from adsync.sync.quarrels import Quarrels
 from adsync.sync.readback import ReadBack
 from adsync.sync.reports import Reports
 from adsync.sync.store import Key, Resource, Store
@@ -49,6 +50,7 @@ class Workplace:
     metrics: Metrics
     guard: Guard
     memory: Memory
+    quarrels: Quarrels
     directory: Directory
     rules: DomainRules
     policy: PasswordPolicy
