@@ -82,7 +82,7 @@ class GroupSync(ObjectSync):
                 await self.learn(change)
                 return False
             except AlreadyExists:
-                if not await place.find_names(wish.name, ""):
+                if not await place.find_names(wish.name, "") and place.mirror.by_sam(wish.name) is None:
                     raise
                 return False
             place.guard.note(resource.key, change)
