@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Coroutine
@@ -22,6 +23,9 @@ class Front:
 
     Every method takes effect before it returns. Use it as a context manager, or call `close()`.
     """
+
+    _tls: ssl.SSLContext | None = None
+    """For a proxy that ends the TLS of its clients."""
 
     def __init__(self, host: str, port: int = 636) -> None:
         self.target = (host, port)
@@ -117,7 +121,7 @@ class Front:
 
     async def _listen(self) -> None:
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._tls)
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def _unlisten(self) -> None:
@@ -145,20 +149,41 @@ class Front:
         self._tasks.add(task)
         try:
             try:
-                far_reader, far_writer = await asyncio.open_connection(*self.target)
+                far_reader, far_writer = await self._connect()
             except OSError:
                 writer.transport.abort()
                 return
             pair = {writer, far_writer}
             self._writers |= pair
             try:
-                await asyncio.gather(self._pump(reader, far_writer, from_server=False), self._pump(far_reader, writer, from_server=True))
+                await self._pass(reader, writer, far_reader, far_writer)
             finally:
                 self._writers -= pair
                 for each in pair:
-                    each.transport.abort()
+                    with contextlib.suppress(AttributeError):  # what Python 3.11's TLS raises where it has been closed already
+                        each.transport.abort()
         finally:
             self._tasks.discard(task)
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(*self.target)
+
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, far_reader: asyncio.StreamReader, far_writer: asyncio.StreamWriter
+    ) -> None:
+        """Pass everything on between a client and the server, until one of them ends."""
+        await asyncio.gather(self._pump(reader, far_writer, from_server=False), self._pump(far_reader, writer, from_server=True))
+
+    def _clip(self, data: bytes) -> tuple[bytes, bool]:
+        """What of the server's data may pass, and whether all connections are to be reset after it."""
+        if self._reset_after is None:
+            return data, False
+        data = data[: self._reset_after]
+        self._reset_after -= len(data)
+        last = self._reset_after == 0
+        if last:
+            self._reset_after = None
+        return data, last
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, from_server: bool) -> None:
         with contextlib.suppress(OSError):
@@ -166,14 +191,10 @@ class Front:
                 await self._gate.wait()
                 if self._delay:
                     await asyncio.sleep(self._delay)
-                last = from_server and self._reset_after is not None and len(data) >= self._reset_after
-                if from_server and self._reset_after is not None:
-                    data = data[: self._reset_after]
-                    self._reset_after -= len(data)
+                data, last = self._clip(data) if from_server else (data, False)
                 writer.write(data)
                 await writer.drain()
                 if last:
-                    self._reset_after = None
                     self._reset()
         # One side has ended: so does the other. LDAP knows no half-closed connections.
         writer.close()
