@@ -365,7 +365,7 @@ def test_no_password_is_shown_anywhere(home: Site, operator: Operator) -> None:
         said[table[0]] = home.control_plane.kubectl("get", *table).encode()
     marks = home.dc.search(f"({MARK}=*)", [MARK])
     said["marks"] = json.dumps(marks).encode()
-    assert len(said["log"]) > 1000
+    assert b"connected" in said["log"]
     assert len(_used) > 20
     for value in _used:
         for form, found in forms(value).items():
