@@ -160,6 +160,7 @@ class ObjectSync(ABC):
         if place.going and not resource.deleting and resource.key.namespace in place.store.terminating:
             return None  # its namespace is going too: its own deletion is about to come, and says what to do
         policy = self._deletion_policy(resource)
+        carried_out = False
         for _ in range(ROUNDS):
             if not place.store.namespace_allowed(place.resource, resource.key.namespace):
                 self._released_as_is(
@@ -174,7 +175,7 @@ class ObjectSync(ABC):
             if entry is None:
                 if await self.found_by_read(resource):
                     continue
-                if verdict := self.unproven(resource):
+                if not carried_out and (verdict := self.unproven(resource)):
                     return self.stuck(resource, verdict)
                 break
             if not plan.changes:
@@ -185,7 +186,7 @@ class ObjectSync(ABC):
                 return self.stuck(resource, verdict, plan.changes)
             if await place.recheck(entry.guid) != entry or entry.guid in place.protected:
                 continue
-            await self._apply_removal(resource, plan.changes, entry)
+            carried_out = await self._apply_removal(resource, plan.changes, entry)
         else:
             return self.stuck(resource, Verdict(Reason.CONTESTED, "the directory, or somebody in it, keeps undoing the deletion policy"))
         place.guard.withdraw(resource.key)
@@ -196,17 +197,19 @@ class ObjectSync(ABC):
     def _released_as_is(self, resource: Resource, why: Verdict) -> None:
         self.place.reports.event(resource, str(why.reason), f"released as it is: {why.message}", warning=True)
 
-    async def _apply_removal(self, resource: Resource, changes: Sequence[Change], entry: Entry) -> None:
+    async def _apply_removal(self, resource: Resource, changes: Sequence[Change], entry: Entry) -> bool:
+        """False where the object turned out to be another than was planned for."""
         place = self.place
         for change in changes:
             try:
                 await place.apply(change)
             except (ValueMismatch, NoSuchObject):
                 await place.refresh(entry.guid)
-                return
+                return False
             place.guard.note(resource.key, change)
             place.reports.event(resource, "Released", str(change))
         await place.refresh(entry.guid)
+        return True
 
     def _deletion_policy(self, resource: Resource) -> DeletionPolicy:
         if self.place.going and not resource.deleting:

@@ -43,7 +43,7 @@ class ReadBack:
         try:
             yield
         except BaseException:
-            del self._own[key]
+            self._own.pop(key, None)  # it may have been read back meanwhile, for another reason
             raise
         self._own[key] = asyncio.get_running_loop().time() + _SOON_SECONDS
 

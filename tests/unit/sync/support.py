@@ -10,6 +10,13 @@ from tests.specs import DOMAIN as DOMAIN_SPEC
 from tests.unit.core.support import KEYS, ROOT
 
 _versions = itertools.count(100)
+
+
+def next_version() -> str:
+    """A resourceVersion newer than all before."""
+    return str(next(_versions))
+
+
 FINALIZER = "adsync.dev/directory"
 
 
@@ -19,7 +26,7 @@ def obj(kind: str, name: str, spec: dict[str, Any] | None, namespace: str = "tea
         "namespace": namespace,
         "name": name,
         "uid": f"uid-{kind}-{namespace}-{name}",
-        "resourceVersion": str(next(_versions)),
+        "resourceVersion": next_version(),
         "generation": 1,
         "creationTimestamp": "2026-01-01T00:00:00Z",
         "finalizers": [FINALIZER],
