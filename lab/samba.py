@@ -31,6 +31,7 @@ from lab.provision import (
     write_configuration,
 )
 
+LDAPS = 636
 SHOW_DELETED = "!1.2.840.113556.1.4.417"
 
 
@@ -66,9 +67,15 @@ class DomainController:
         return str(self._settings["address"])
 
     @property
+    def endpoint(self) -> tuple[str, int]:
+        """Where clients connect: host and port. Tests put a proxy here; `tools` and all that looks from outside goes past it."""
+        return self.address, LDAPS
+
+    @property
     def url(self) -> str:
         """For an ADDomain's `servers`. The certificate names the address and `host`."""
-        return f"ldaps://{self.address}"
+        host, port = self.endpoint
+        return f"ldaps://{host}" if port == LDAPS else f"ldaps://{host}:{port}"
 
     @property
     def host(self) -> str:
@@ -111,7 +118,7 @@ class DomainController:
 
     @property
     def tools(self) -> LdapTools:
-        return LdapTools(self.url, self.ca_file, verify=(self.directory / "tls" / "flavour").read_text() == Flavour.GOOD)
+        return LdapTools(f"ldaps://{self.address}", self.ca_file, verify=(self.directory / "tls" / "flavour").read_text() == Flavour.GOOD)
 
     # Life
 

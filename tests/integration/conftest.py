@@ -19,6 +19,7 @@ from lab.api import KubeApi
 from lab.kube import ControlPlane
 from lab.processes import Mark, Processes
 from lab.samba import DomainController
+from lab.strict import Strict
 from tests.integration.support import REPOSITORY, Operator, Site, new_container, new_namespace
 
 PREFIX = "adsync-test-"
@@ -53,6 +54,29 @@ def processes() -> Iterator[Processes]:
             for log in state.glob("*.log"):
                 shutil.copy(log, keep)
         shutil.rmtree(state, ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def way() -> Iterator[str]:
+    """How clients reach domain controllers: "direct", or with ADSYNC_TEST_FRONT=strict through proxies with Windows's manners."""
+    chosen = os.environ.get("ADSYNC_TEST_FRONT") or "direct"
+    if chosen == "direct":
+        yield chosen
+        return
+    assert chosen == "strict", "ADSYNC_TEST_FRONT is direct or strict"
+    fronts: dict[tuple[str, Path], Strict] = {}
+
+    def endpoint(dc: DomainController) -> tuple[str, int]:
+        key = dc.address, dc.directory
+        if key not in fronts:
+            fronts[key] = Strict.before(dc)
+        return "127.0.0.1", fronts[key].port
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DomainController, "endpoint", property(endpoint))
+        yield chosen
+    for front in fronts.values():
+        front.close()
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,7 @@ async def directory(target: Target) -> AsyncIterator[Directory]:
 
 @pytest.fixture
 def front(dc: DomainController) -> Iterator[Front]:
-    with Front(dc.address) as made:
+    with Front(*dc.endpoint) as made:
         yield made
 
 

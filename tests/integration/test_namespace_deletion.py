@@ -28,7 +28,7 @@ def operator(operators: Callable[..., Operator]) -> Operator:
 
 @pytest.fixture
 def front(dc: DomainController) -> Iterator[Front]:
-    with Front(dc.address) as front:
+    with Front(*dc.endpoint) as front:
         yield front
 
 

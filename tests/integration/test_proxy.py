@@ -15,7 +15,7 @@ from lab.samba import DomainController
 
 @pytest.fixture
 def front(dc: DomainController) -> Iterator[Front]:
-    with Front(dc.address) as front:
+    with Front(*dc.endpoint) as front:
         yield front
 
 
