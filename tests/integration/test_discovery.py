@@ -105,7 +105,7 @@ def test_the_domain_controller_is_found_by_dns(site: Site, names: NameServer) ->
 @pytest.mark.usefixtures("operator")
 def test_records_are_tried_by_priority(site: Site, names: NameServer) -> None:
     (closed,) = free_ports(1)
-    with Front(site.dc.address) as front:
+    with Front(*site.dc.endpoint) as front:
         for host in ("dead.corp.example.com", "localhost"):
             names.records[host, "A"] = ["127.0.0.1"]
         names.records[located(site)] = [
