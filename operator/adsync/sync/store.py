@@ -208,9 +208,11 @@ class Store:
         if kind == DOMAIN:
             return self._rebind_all(key) if known is None or known.generation != new.generation else set()
         self._index(new)
-        if known is not None and not differs(known, new):
-            return set()
         after = self.bindings[key]
+        if known is not None and not differs(known, new):
+            # A status that tells of a domain that was let go of meanwhile, or no more of one that is bound, has to be mended.
+            lost = _told_domains(known) - _told_domains(new)
+            return {(domain, key) for domain in after if domain not in before or domain in lost}
         dirty: Dirty = {(domain, key) for domain in (*before, *after)}
         return dirty | self._rivals(known, new, rebound=_wanted(before) != _wanted(after)) | self._groups_of(known, new)
 
@@ -357,6 +359,12 @@ def _readable_refs(spec: Any) -> tuple[DomainRef, ...]:
 
 def _wanted(bindings: Mapping[Key, Binding]) -> set[Key]:
     return {domain for domain, binding in bindings.items() if binding.wanted}
+
+
+def _told_domains(resource: Resource) -> set[Key]:
+    """The domains that a status has an entry for."""
+    entries = resource.status.get("domains") or ()
+    return {_domain_key(resource, entry.get("namespace") or "", entry.get("name") or "") for entry in entries}
 
 
 def _claim(resource: Resource) -> tuple[str, str]:
