@@ -136,6 +136,16 @@ def test_what_does_not(change: dict[str, Any]) -> None:
     assert made.resources[JDOE].version == new["metadata"]["resourceVersion"]
 
 
+def test_a_status_that_loses_an_entry_or_gets_a_stray_one_is_looked_at() -> None:
+    made = store(user(status=entry_of()))
+    assert made.put(USER, user(status=entry_of(reason="Synced"))) == set()
+    assert made.put(USER, user(status={"domains": []})) == {(CORP, JDOE)}
+    assert made.put(USER, user(status=entry_of())) == set()
+    assert made.put(USER, user(status={"domains": [*entry_of()["domains"], *entry_of("let-go-of")["domains"]]})) == {
+        (domain_key("let-go-of"), JDOE)
+    }
+
+
 def test_what_is_known_already_or_older_is_not_taken() -> None:
     first, second = user(), user(email="a@b", meta={"generation": 2})
     made = store(first, second)
