@@ -35,6 +35,13 @@ def test_the_longest_names_fit_and_differ() -> None:
         assert OwnerMark.parse(str(mark)) == mark
 
 
+@pytest.mark.parametrize("length", range(100, 254))
+def test_names_of_any_length_fit(length: int) -> None:
+    mark = OwnerMark(owner_id("prod-1", "user", "team-a", "x" * length), Origin.ADOPTED, DIGEST)
+    assert len(str(mark)) <= MARK_LIMIT
+    assert OwnerMark.parse(str(mark)) == mark
+
+
 def test_a_boundary_between_namespace_and_name_counts() -> None:
     assert owner_id("c", "user", "a", "b-c") != owner_id("c", "user", "a-b", "c")
 
