@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from adsync.core.changes import ModifyMembers
@@ -87,17 +87,17 @@ def plan_members(
     )
 
 
-def member_changes(plan: MembersPlan, guid: str, dn: DN, name: Callable[[str], str]) -> tuple[ModifyMembers, ...]:
-    """The operations: additions and removals apart, so that a safety limit that holds the one lets the other through. `name` is how a person
-    knows the member with an objectGUID."""
-    added = [ModifyMembers(guid, dn, add=batch, told=_told("+", batch, name)) for batch in _batches(plan.add)]
-    return (*added, *(ModifyMembers(guid, dn, remove=batch, told=_told("−", batch, name)) for batch in _batches(plan.remove)))
+def member_changes(add: Sequence[str], remove: Sequence[str], guid: str, dn: DN, name: Callable[[str], str]) -> tuple[ModifyMembers, ...]:
+    """The operations, as few as can be, those who join first. `name` is how a person knows the member with an objectGUID."""
+    made = []
+    for start in range(0, len(add) + len(remove), MOST_VALUES):
+        joining = tuple(add[start : start + MOST_VALUES])
+        leaving = tuple(remove[max(0, start - len(add)) : max(0, start + MOST_VALUES - len(add))])
+        told = ", ".join(part for part in (_told("+", joining, name), _told("−", leaving, name)) if part)
+        made.append(ModifyMembers(guid, dn, joining, leaving, told))
+    return tuple(made)
 
 
 def _told(sign: str, batch: tuple[str, ...], name: Callable[[str], str]) -> str:
     more = f" and {len(batch) - _TOLD} more" if len(batch) > _TOLD else ""
     return ", ".join(f"{sign}{name(guid)}" for guid in batch[:_TOLD]) + more
-
-
-def _batches(guids: tuple[str, ...]) -> Iterable[tuple[str, ...]]:
-    return (guids[start : start + MOST_VALUES] for start in range(0, len(guids), MOST_VALUES))

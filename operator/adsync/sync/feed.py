@@ -149,7 +149,7 @@ class Feed:
         for entry in changes.entries:
             self.take(entry)
         for guid in changes.deleted:
-            if (gone := self.place.mirror.drop(guid)) is not None:
+            if (gone := self.place.drop(guid)) is not None:
                 self._changed(gone, None)
         self.mark = changes.high_usn
         self._current_at = began

@@ -124,29 +124,24 @@ class GroupSync(ObjectSync):
     async def _write_members(self, resource: Resource, entry: Entry, facts: GroupFacts) -> float | None:
         place = self.place
         plan = self._plan_members(resource, entry)
-        held: Verdict | None = None
-        planned: list[ModifyMembers] = []
-        checked = False
-        for change in member_changes(plan, entry.guid, entry.dn, self._shown_name):
-            if place.resource.spec.mode is Mode.OBSERVE:
-                held = Verdict(Reason.OBSERVING, f"mode Observe: {len(plan.add)} members would be added, {len(plan.remove)} removed")
-            elif change.remove and (verdict := place.guard.judge(resource.key, (change,))):
-                held = verdict
-            if held is not None:
-                planned.append(change)
-                continue
-            if not checked:
-                checked = True
-                if await place.recheck(entry.guid) is None or entry.guid in place.protected:
-                    return 0.0
+        if not plan.done:
+            fresh = await place.recheck(entry.guid)
+            if fresh is None or entry.guid in place.protected:
+                return 0.0
+            if fresh.usn_changed > place.mirror.members_read_at(entry.guid):
+                await place.read_members(entry.guid)  # somebody has changed the group since: its list may be another
+                plan = self._plan_members(resource, entry)
+        held, planned, changes = self._judge(resource, entry, plan)
+        for change in changes:
             if not await self.hold(resource):
                 return None
             try:
                 await place.apply(change)
             except NoSuchObject:
-                # A member, or the group, is gone: find out which, and plan again.
+                # A member, or the group, is gone: find out which, have its own resource look, and plan again.
                 for guid in (entry.guid, *change.add, *change.remove):
-                    await place.refresh(guid)
+                    if await place.refresh(guid) is None:
+                        place.members_changed({guid})
                 return 0.0
             place.guard.note(resource.key, change)
             facts = facts.having_written()
@@ -156,11 +151,31 @@ class GroupSync(ObjectSync):
             await place.readback.by_guid(entry.guid)
             if (now := place.mirror.by_guid(entry.guid)) is not None:
                 place.mirror.changed_members(entry.guid, now.usn_changed, (), ())
-            place.reports.event(resource, "MembersChanged", f"added {len(plan.add)}, removed {len(plan.remove)} of {entry.dn}")
+            place.reports.event(resource, "MembersChanged", f"{entry.dn}: {'; '.join(change.told for change in changes)}")
             plan = self._plan_members(resource, entry)
         if held is None:
             place.guard.withdraw(resource.key)
-        return self._report(resource, facts.with_members(held, tuple(planned), self._membership(plan, entry)))
+        return self._report(resource, facts.with_members(held, planned, self._membership(plan, entry)))
+
+    def _judge(
+        self, resource: Resource, entry: Entry, plan: MembersPlan
+    ) -> tuple[Verdict | None, tuple[ModifyMembers, ...], tuple[ModifyMembers, ...]]:
+        """Why not everything may be written, if so; what therefore is only planned; and what is to be written. Who joins never waits for a
+        limit on those who leave."""
+
+        def changes(add: Sequence[str], remove: Sequence[str]) -> tuple[ModifyMembers, ...]:
+            return member_changes(add, remove, entry.guid, entry.dn, self._shown_name)
+
+        everything = changes(plan.add, plan.remove)
+        if self.place.resource.spec.mode is Mode.OBSERVE:
+            if plan.done:
+                return None, (), ()
+            said = f"mode Observe: {len(plan.add)} members would be added, {len(plan.remove)} removed"
+            return Verdict(Reason.OBSERVING, said), everything, ()
+        leaving = changes((), plan.remove)
+        if leaving and (held := self.place.guard.judge(resource.key, leaving)):
+            return held, leaving, changes(plan.add, ())
+        return None, (), everything
 
     def _shown_name(self, guid: str) -> str:
         entry = self.place.mirror.by_guid(guid)

@@ -113,7 +113,7 @@ class Session:
                 if members.usn >= place.mirror.members_read_at(members.guid) and members.guid not in place.writing:
                     place.mirror.put_members(members.guid, members.usn, guids)
             self.beat()
-        place.protected = dict.fromkeys(await place.directory.protected_guids(), _PROTECTED)
+        await self._read_protected()
         keys = place.store.bound_to(place.domain)
         self._owners = {owner_of(key, place.rules): key for key in keys}
         for key in keys:
@@ -121,6 +121,14 @@ class Session:
         place.metrics.full_sync_seconds.labels(place.name).observe(loop.time() - began)
         self.full_at = datetime.now(UTC)
         self.settled()
+
+    async def _read_protected(self) -> None:
+        """Read who is privileged; whoever has become so, or is so no more, must look, and their groups."""
+        place = self.place
+        before, place.protected = place.protected, dict.fromkeys(await place.directory.protected_guids(), _PROTECTED)
+        for guid in before.keys() ^ place.protected.keys():
+            if (entry := place.mirror.by_guid(guid)) is not None:
+                self._changed(None, entry)
 
     def _managed(self) -> Managed:
         """How many users and memberships this domain manages, for the safety limits."""
@@ -158,6 +166,9 @@ class Session:
                 self.dirty.add(key)
         if after is not None and after.kind is EntryKind.GROUP:
             self._group_changed(after.guid)
+            if before is not None and before.sam != after.sam:
+                mirror = self.place.mirror
+                self._members_changed((mirror.members(after.guid) or set()) | mirror.primary_members(after))
 
     # --- members ---
 
@@ -177,6 +188,8 @@ class Session:
                 if entry is None or place.mirror.members_read_at(guid) >= entry.usn_changed or guid in place.writing:
                     continue
                 await place.read_members(guid)
+                if guid in place.protected:
+                    await self._read_protected()
                 mark = OwnerMark.parse(entry.mark)
                 if mark is not None and mark.owner in self._owners:
                     self.dirty.add(self._owners[mark.owner])

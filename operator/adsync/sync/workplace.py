@@ -108,9 +108,17 @@ class Workplace:
 
     def _take(self, guid: str, entry: Entry | None) -> None:
         if entry is None:
-            self.mirror.drop(guid)
+            self.drop(guid)
         else:
             self.mirror.put(entry)
+
+    def drop(self, guid: str) -> Entry | None:
+        """Forget an object that is gone; those who were in it are told, where it was a group."""
+        members = self.mirror.members(guid)
+        entry = self.mirror.drop(guid)
+        if members:
+            self.members_changed(members)
+        return entry
 
     async def read_members(self, guid: str) -> None:
         """Read a group's whole member list; raises IncompleteRead rather than take a part for it."""
