@@ -25,7 +25,7 @@ NAMES = ("latency", "push", "restart")
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", action="append", choices=NAMES, help="measure only this; may be repeated, and is not kept")
+    parser.add_argument("--only", action="append", choices=NAMES, help="measure only this, and keep the rest as it was; may be repeated")
     parser.add_argument("--push-users", type=int, default=400)
     parser.add_argument("--push-rounds", type=int, default=3)
     parser.add_argument("--restart-users", type=int, default=2000)
@@ -49,32 +49,27 @@ def _interrupted(_number: int, _frame: FrameType | None) -> None:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    machine: dict[str, Any] = {
-        "time": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    results: dict[str, Any] = report.kept() if arguments.only else {}
+    results["machine"] = {
         "processors": os.cpu_count(),
         "python": platform.python_version(),
         "kubernetes": kubernetes_version(),
         "samba": samba_version().replace("Version", "Samba"),
-        "load_before": os.getloadavg()[0],
     }
-    results: dict[str, Any] = {"machine": machine}
-    wanted = arguments.only or NAMES
     with started_lab(console) as lab:
         todo: dict[str, Callable[[], dict[str, Any]]] = {
             "latency": lambda: measure.latency(lab, arguments.latency_users, arguments.latency_samples),
             "push": lambda: measure.push(lab, arguments.push_users, arguments.push_rounds),
             "restart": lambda: measure.restart(lab, arguments.restart_users),
         }
-        for name in NAMES:
-            if name in wanted:
-                with console.status(f"Measuring: {name} …"):
-                    results[name] = todo[name]()
-                console.print(f"[green]✓[/] {name}")
-    machine["load_after"] = os.getloadavg()[0]
+        for name in arguments.only or NAMES:
+            at, before = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), os.getloadavg()[0]
+            with console.status(f"Measuring: {name} …"):
+                results[name] = {**todo[name](), "at": at, "load": [before, os.getloadavg()[0]]}
+            console.print(f"[green]✓[/] {name}")
     report.show(console, results)
-    if not arguments.only:
-        report.keep(results)
-        console.print(f"Kept in {report.LATEST} and {report.PAGE}", style="dim")
+    report.keep(results)
+    console.print(f"Kept in {report.LATEST} and {report.PAGE}", style="dim")
     return 0
 
 

@@ -48,11 +48,13 @@ def push(lab: Lab, users: int, rounds: int) -> Result:
             "ldapadd": [before, after], "adsync": took, "ratio": (before + after) / 2 / took, "ldap_operations": operations,
             "processor_seconds": {"ldapadd": idle, "adsync": spent.seconds},
         })  # fmt: skip
-    middle = sorted(done, key=lambda each: each["ratio"])[len(done) // 2]
+    middle = sorted(done, key=lambda each: each["ratio"])[(len(done) - 1) // 2]
     reference = sum(middle["ldapadd"]) / 2
+    spent_there = middle["processor_seconds"]
     return {
         "users": users, "rounds": done, "ratio": middle["ratio"], "adsync_per_second": users / middle["adsync"],
         "ldapadd_per_second": users / reference,
+        "domain_controller": spent_there["adsync"]["domain controller"] / spent_there["ldapadd"]["domain controller"],
     }  # fmt: skip
 
 

@@ -24,6 +24,12 @@ class Row(NamedTuple):
     good: bool | None = None
 
 
+def _load(result: Mapping[str, Any]) -> Row:
+    """A load average near the number of processors, or above, means that others were at work too, and that times say little."""
+    before, after = result["load"]
+    return Row("the same, measured at; load average before and after", f"{result['at']}; {before:.1f} → {after:.1f}")
+
+
 def rows(results: Mapping[str, Any]) -> Iterator[Row]:
     if push := results.get("push"):
         ratio = push["ratio"]
@@ -32,6 +38,8 @@ def rows(results: Mapping[str, Any]) -> Iterator[Row]:
         )
         yield Row("the same, users a second: adsync / ldapadd", f"{push['adsync_per_second']:.1f} / {push['ldapadd_per_second']:.1f}")
         yield Row("the same, each round's share", ", ".join(f"{each['ratio']:.2f}" for each in push["rounds"]))
+        yield Row("the same, processor time of the domain controller: times ldapadd's", f"{push['domain_controller']:.2f}")
+        yield _load(push)
     if restart := results.get("restart"):
         users = restart["users"]
         yield Row(f"restart with {users} users in sync, until all are compared", f"{restart['settled_seconds']:.1f} s")
@@ -41,6 +49,7 @@ def rows(results: Mapping[str, Any]) -> Iterator[Row]:
         yield Row("the same, users rewritten (resourceVersion)", str(restart["users_rewritten"]), "0", not restart["users_rewritten"])
         yield Row("the same, memory", f"{restart['memory_mib']:.0f} MiB", "< 150 MiB", restart["memory_mib"] < 150)
         yield Row("the same, memory at its peak", f"{restart['memory_peak_mib']:.0f} MiB")
+        yield _load(restart)
     if latency := results.get("latency"):
         for key, what, goal in (
             ("to_directory_ms", "from a patched spec to the directory", 500),
@@ -50,7 +59,8 @@ def rows(results: Mapping[str, Any]) -> Iterator[Row]:
             yield Row(
                 f"{what}, {latency['users']} users present: median", f"{numbers['median']:.0f} ms", f"< {goal} ms", numbers["median"] < goal
             )
-            yield Row("the same, 95 of 100", f"{numbers['p95']:.0f} ms")
+            yield Row("the same, 95 of 100 take at most", f"{numbers['p95']:.0f} ms")
+        yield _load(latency)
 
 
 def show(console: Console, results: Mapping[str, Any]) -> None:
@@ -62,15 +72,21 @@ def show(console: Console, results: Mapping[str, Any]) -> None:
         style = {True: "green", False: "bold red", None: ""}[row.good]
         table.add_row(row.what, f"[{style}]{row.value}[/]" if style else row.value, row.goal)
     console.print(table)
-    console.print(about(results["machine"]), style="dim")
+    console.print(about(results), style="dim")
 
 
-def about(machine: Mapping[str, Any]) -> str:
-    before, after = machine["load_before"], machine["load_after"]
-    return (
-        f"{machine['time']}, {machine['processors']} processors, Python {machine['python']}, Kubernetes {machine['kubernetes']}, "
-        f"{machine['samba']}; load average {before:.1f} before and {after:.1f} after."
-    )
+def about(results: Mapping[str, Any]) -> str:
+    machine = results["machine"]
+    return f"{machine['processors']} processors, Python {machine['python']}, Kubernetes {machine['kubernetes']}, {machine['samba']}."
+
+
+def kept() -> dict[str, Any]:
+    """What the last run has left; {} where there was none."""
+    try:
+        found: dict[str, Any] = json.loads(LATEST.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return found
 
 
 def keep(results: Mapping[str, Any]) -> None:
@@ -91,7 +107,7 @@ def page(results: Mapping[str, Any]) -> str:
         "| --- | ---: | ---: |",
         *(f"| {row.what} | {row.value} | {row.goal} |" for row in rows(results)),
         "",
-        about(results["machine"]),
+        about(results),
         "",
         "How each number is taken is told in [`benchmarks/measure.py`](../benchmarks/measure.py); all of them are in",
         "[`benchmarks/results/latest.json`](../benchmarks/results/latest.json).",
