@@ -13,7 +13,7 @@ import ssl
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,9 @@ CONTROLLERS = (
 class ControlPlane:
     """An API server with its etcd and controllers. `start()` returns when it is ready to serve; `kubeconfig` is the way in."""
 
-    def __init__(self, processes: Processes) -> None:
+    def __init__(self, processes: Processes, *, controllers: Sequence[str] = CONTROLLERS) -> None:
         self.processes = processes
+        self.controllers = controllers
         self.state = processes.state / "controlplane"
         self.kubeconfig = self.state / "kubeconfig"
         self._file = self.state / "controlplane.json"
@@ -122,7 +123,7 @@ class ControlPlane:
         self.processes.start("kube-controller-manager", [
             self.binaries / "kube-controller-manager", f"--kubeconfig={self.kubeconfig}", f"--root-ca-file={self.ca_file}",
             f"--service-account-private-key-file={self.state / 'service-accounts.key'}", "--use-service-account-credentials",
-            "--leader-elect=false", "--secure-port=0", f"--controllers={','.join(CONTROLLERS)}", "--profiling=false",
+            "--leader-elect=false", "--secure-port=0", f"--controllers={','.join(self.controllers)}", "--profiling=false",
         ])  # fmt: skip
 
     def ready(self) -> bool:

@@ -125,7 +125,7 @@ def test_the_pod_is_restricted() -> None:
 
 def test_one_replica_replaces_itself_through_the_election_and_without_it_goes_first() -> None:
     assert render().one("Deployment")["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
-    assert render({"leaderElection": False}).one("Deployment")["spec"]["strategy"] == {"type": "Recreate"}
+    assert render({"leaderElection": False}).one("Deployment")["spec"]["strategy"] == {"type": "Recreate", "rollingUpdate": None}
 
 
 def test_more_than_one_replica_is_spread_and_kept_up() -> None:
