@@ -6,6 +6,7 @@ Secrets have no finalizer and go at once: what the operator then knows of the cr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -32,8 +33,8 @@ def front(dc: DomainController) -> Iterator[Front]:
         yield front
 
 
-def in_step(site: Site, **spec: object) -> Crowd:
-    site.connect(**{"deletionPolicy": "Disable", **spec})
+def in_step(site: Site, deletion_policy: str = "Disable", **spec: Any) -> Crowd:
+    site.connect(deletionPolicy=deletion_policy, **spec)
     crowd = Crowd(site, scaled(20, 200), passwords=True)
     crowd.create()
     crowd.await_reason()
@@ -70,13 +71,13 @@ def test_everything_in_it_goes_as_the_deletion_policy_says(site: Site) -> None:
 
 @pytest.mark.usefixtures("operator")
 def test_the_safety_limit_does_not_hold_up_a_domain_that_goes_with_its_users(site: Site) -> None:
-    crowd = in_step(site, deletionPolicy="Delete", safety={"maxRemovals": "0%", "minRemovals": 0})
+    crowd = in_step(site, "Delete", safety={"maxRemovals": "0%", "minRemovals": 0})
     delete_namespace(site)
     await_end(site)
     assert set(crowd.accounts()) <= set(crowd.names)
 
 
-def test_a_restart_in_the_middle_does_not_strand_it(operator: Operator, site: Site) -> None:
+def test_a_restart_in_the_middle_does_not_strand_it(site: Site, operator: Operator) -> None:
     """What is not known any more after the restart can't be done; it is released as it is."""
     crowd = in_step(site)
     delete_namespace(site)
@@ -86,7 +87,7 @@ def test_a_restart_in_the_middle_does_not_strand_it(operator: Operator, site: Si
     assert sorted(crowd.accounts()) == crowd.names
 
 
-def test_with_the_operator_away_at_first(operator: Operator, site: Site) -> None:
+def test_with_the_operator_away_at_first(site: Site, operator: Operator) -> None:
     crowd = in_step(site)
     operator.kill()
     delete_namespace(site)

@@ -28,7 +28,7 @@ def assert_silent_restart(operator: Operator, crowd: Crowd) -> dict[str, int]:
     return made
 
 
-def test_a_restart_in_step_is_silent(operator: Operator, site: Site, record_property: Callable[[str, object], None]) -> None:
+def test_a_restart_in_step_is_silent(site: Site, operator: Operator, record_property: Callable[[str, object], None]) -> None:
     """One sweep, no search per user, no write to AD or to any user's resource, and little memory."""
     site.connect()
     crowd = Crowd(site, scaled(200, 2000))
@@ -44,7 +44,7 @@ def test_a_restart_in_step_is_silent(operator: Operator, site: Site, record_prop
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3] if FULL else [1])
-def test_killed_at_random_instants_while_users_are_created(operator: Operator, site: Site, seed: int) -> None:
+def test_killed_at_random_instants_while_users_are_created(site: Site, operator: Operator, seed: int) -> None:
     """Exactly one account for each, and each with its password, as if nothing had been."""
     instants = random.Random(seed)
     site.connect()
@@ -60,7 +60,7 @@ def test_killed_at_random_instants_while_users_are_created(operator: Operator, s
     assert_silent_restart(operator, crowd)
 
 
-def test_killed_at_random_instants_while_passwords_change(operator: Operator, site: Site) -> None:
+def test_killed_at_random_instants_while_passwords_change(site: Site, operator: Operator) -> None:
     """Every new value is set in the end, and set no more after that."""
     instants = random.Random(4)
     site.connect()
@@ -79,7 +79,7 @@ def test_killed_at_random_instants_while_passwords_change(operator: Operator, si
 
 
 @pytest.mark.parametrize("policy", ["Delete", "Retain"])
-def test_killed_at_random_instants_while_users_are_deleted(operator: Operator, site: Site, policy: str) -> None:
+def test_killed_at_random_instants_while_users_are_deleted(site: Site, operator: Operator, policy: str) -> None:
     """Every resource goes in the end, and every account ends as the deletion policy says."""
     instants = random.Random(5)
     site.connect(deletionPolicy=policy, safety={"maxRemovals": "100%"})

@@ -50,6 +50,7 @@ _BACKOFF = (0.5, 30.0)
 _REFUSED_SECONDS = 3600.0
 _TICK_SECONDS, _GOING_TICK_SECONDS = 15.0, 0.2
 _CHECK_SECONDS = 300.0
+_MEMORY_SECONDS = 8.0  # with which a domain that is going may try what it remembers, when the Secrets have gone before it
 _LEAVING, _USERS, _NEW_USERS, _GROUPS = range(4)
 _GROUPS_WAIT_SECONDS = 2.0  # for users that are under way, so that they join their groups together
 
@@ -82,6 +83,7 @@ class DomainLoop:
         self._failures = 0
         self._session: Session | None = None
         self._setup: Setup | None = None
+        self._from_memory_since: float | None = None  # being deleted, and what it was set up with can't be read any more (loop time)
         self._recalled = False  # whether the status has been asked for credentials that were refused before this process began
         self._teller = Teller(key, shared.store, shared.reports, shared.metrics)
         self._name = self._teller.name
@@ -115,9 +117,7 @@ class DomainLoop:
                 self._changed.clear()
                 self._beat.beat()
                 try:
-                    await self._serve(resource)
-                except Halt as halt:
-                    await self._rest(halt)
+                    await self._serve_or_rest(resource)
                 except ClusterError as error:
                     _log.warning("the API server can't be asked", domain=self._name, error=str(error))
                     await self._pause(self._backoff())
@@ -125,6 +125,16 @@ class DomainLoop:
             self.shared.reports.forget_domain(self.key)
             self._teller.close()
             self._beat.close()
+
+    async def _serve_or_rest(self, resource: Resource) -> None:
+        try:
+            await self._serve(resource)
+        except Halt as halt:
+            if self._is_hopeless(halt):
+                await self._give_up(resource)
+                await self._pause(_BACKOFF[0])
+            else:
+                await self._rest(halt)
 
     async def _serve(self, resource: Resource) -> None:
         """One set-up, one connection, one session. Raises Halt when it can't go on."""
@@ -168,19 +178,32 @@ class DomainLoop:
         """As set_up; a domain that is being deleted works with what it remembers where the Secrets have gone before it."""
         try:
             self._setup = await set_up(resource, self.shared.store, self.shared.cluster, self.shared.cluster_uid, self.shared.resolvers)
-        except Halt:
-            if not resource.deleting:
+            self._from_memory_since = None
+        except Halt as halt:
+            if not resource.deleting or self._setup is None:
                 raise
-            if self._setup is None:
-                await self._give_up(resource)
-                raise
-        assert self._setup is not None
+            if halt.verdict.reason in (Reason.CREDENTIALS_REJECTED, Reason.CERTIFICATE_REJECTED):  # a Secret that is missing, here
+                self._from_memory_since = self._from_memory_since or asyncio.get_running_loop().time()
         return self._setup
+
+    def _is_hopeless(self, halt: Halt) -> bool:
+        """Whether a domain that is being deleted can't be worked on and never will be: what it needs is gone with its namespace or before it.
+
+        With what it remembers it goes on for a while; refused credentials, or a server that stays away, end that.
+        """
+        resource = self.resource
+        if resource is None or not resource.deleting:
+            return False
+        if self._setup is None:
+            return True
+        since = self._from_memory_since
+        refused = halt.verdict.reason in (Reason.CREDENTIALS_REJECTED, Reason.CERTIFICATE_REJECTED)
+        return since is not None and (refused or asyncio.get_running_loop().time() - since > _MEMORY_SECONDS)
 
     async def _work(self, resource: Resource, setup: Setup, directory: Directory) -> None:
         place = await self._prepare(resource, setup, directory)
         session = self._session = self._teller.session = Session(place, self.dirty, self._beat.beat, self._teller.tell)
-        self._failures = 0
+        self._failures, self._from_memory_since = 0, None
         self.shared.refused.pop(setup.credentials, None)
         _log.info("connected", domain=self._name, server=directory.info.url)
         work = asyncio.create_task(session.run(), name=f"session {self._name}")
@@ -212,12 +235,13 @@ class DomainLoop:
             self._teller.tell()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), _GOING_TICK_SECONDS if resource.deleting else _TICK_SECONDS)
-            if self._changed.is_set() and not resource.deleting and await self._is_another(setup):
-                return
+            if self._changed.is_set():
+                self._changed.clear()
+                if await self._is_another(setup):
+                    return
 
     async def _is_another(self, setup: Setup) -> bool:
         """Whether the set-up has changed. Raises Halt where it can't be worked with any more."""
-        self._changed.clear()
         resource = self.resource
         if resource is None or resource.deleting:
             return False
@@ -316,7 +340,7 @@ class DomainLoop:
         resource = self.resource
         if resource is None:
             return
-        _log.warning("not at work", domain=self._name, reason=str(halt.verdict.reason), message=halt.verdict.message)
+        _log.warning("not at work", domain=self._name, reason=str(halt.verdict.reason), detail=halt.verdict.message)
         facts = self._teller.facts
         if facts.verdict != halt.verdict:
             self.shared.reports.event(resource, str(halt.verdict.reason), halt.verdict.message, warning=True)
