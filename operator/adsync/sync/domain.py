@@ -228,10 +228,9 @@ class DomainLoop:
             if not place.absence_proven and loop.time() >= caught_up:
                 caught_up = loop.time() + _TICK_SECONDS
                 await self._ask_whether_caught_up(place)
-            if loop.time() - checked > _CHECK_SECONDS:
+            if self._handle_annotations(resource, place) or loop.time() - checked > _CHECK_SECONDS:
                 checked = loop.time()
                 await check(place.rules, place.directory, self._teller.facts)
-            self._handle_annotations(resource, place)
             self._teller.tell()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), _GOING_TICK_SECONDS if resource.deleting else _TICK_SECONDS)
@@ -259,12 +258,15 @@ class DomainLoop:
         if place.absence_proven and self._session is not None:
             self._session.compare_all()
 
-    def _handle_annotations(self, resource: Resource, place: Workplace) -> None:
+    def _handle_annotations(self, resource: Resource, place: Workplace) -> bool:
+        """Returns whether everything is to be looked at anew."""
+        asked = False
         if resource.requested and resource.requested != self._teller.requested and self._session is not None:
             first = not self._teller.requested
             self._teller.requested = resource.requested
             if not first or resource.requested != resource.status.get("lastHandledReconcileAt"):
                 self._session.compare_all()
+                asked = True
         if digest := resource.annotations.get(names.APPROVE, ""):
             approved = set(place.guard.approve(digest))
             for key in place.store.bound_to(self.key):
@@ -272,6 +274,7 @@ class DomainLoop:
                     self.dirty.add(key)
             if approved:
                 self.shared.reports.event(resource, "Approved", f"{len(approved)} held changes with digest {digest} were let through")
+        return asked
 
     async def _prepare(self, resource: Resource, setup: Setup, directory: Directory) -> Workplace:
         """Everything that a session works with, and the first findings."""
