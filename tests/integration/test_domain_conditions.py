@@ -276,6 +276,30 @@ def test_a_server_that_is_not_there(home: Site, site: Site) -> None:
     site.await_reason(name, timeout=SOON)
 
 
+def test_trouble_in_one_domain_does_not_hold_up_another(site: Site) -> None:
+    name = unique("u")
+    site.connect()
+    with Front(site.dc.address) as front:
+        front.cut()
+        site.api.create(ad_domain(site.dc, site.namespace, site.container, name="far", servers=[front.url]))
+        site.user(name, domains=[{"name": "corp"}, {"name": "far"}], deletionPolicy="Delete")
+        user = site.await_reason(name, "DomainUnavailable")
+        assert {each["name"]: each["reason"] for each in user["status"]["domains"]} == {"corp": "Synced", "far": "DomainUnavailable"}
+        assert message(user).startswith("far: ")
+        assert user["status"]["account"] == "Enabled"
+        assert account(site, name)["dn"] == [f"CN={name},{site.container}"]
+        site.edit(name, {"firstName": "Jane"})
+        eventually(lambda: account(site, name)["givenName"] == ["Jane"])
+
+        site.api.delete("SyncedUser", site.namespace, name)
+        eventually(lambda: site.dc.find(name) is None)
+        domain_is(site, "DomainUnavailable", "far")
+        user = site.get(name)  # kept until the other domain has confirmed its part
+        assert next(each for each in user["status"]["domains"] if each["name"] == "far")["reason"] == "DomainUnavailable"
+        front.open()
+        site.await_gone(name, timeout=40)
+
+
 def test_an_answer_that_is_no_ldap(site: Site, tmp_path: Path) -> None:
     certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
     Authority(site.dc.ca_file.parent).issue(certificate, key, ["localhost"], ["127.0.0.1"])
@@ -320,6 +344,25 @@ def test_a_container_that_is_created_later_is_found(site: Site) -> None:
     ask_again_without_answer(site, "corp", "ADDomain")  # it would look by itself, but not at once
     domain = domain_is(site, "Synced")
     assert condition(domain, "ScopeFound")["status"] == "True"
+
+
+def test_a_renamed_root_container_raises_a_condition(site: Site) -> None:
+    name = unique("u")
+    site.connect()
+    site.user(name)
+    site.await_reason(name)
+    first, _, parent = site.container.partition(",")
+    site.dc.rename(site.container, f"{first}-renamed")
+    usn = account(site, name)["uSNChanged"]
+    ask_again_without_answer(site, "corp", "ADDomain")
+    eventually(lambda: condition(site.get("corp", "ADDomain"), "ScopeFound")["status"] == "False")
+    site.edit(name, {"firstName": "Jane"})
+    site.await_reason(name, "DomainUnavailable")
+    assert account(site, name)["uSNChanged"] == usn
+    site.edit("corp", {"rootUserContainer": f"{first}-renamed,{parent}"}, "ADDomain")
+    site.await_reason(name, timeout=SOON)
+    assert account(site, name)["givenName"] == ["Jane"]
+    site.dc.rename(f"{first}-renamed,{parent}", first)
 
 
 def test_another_domain_s_controller_is_not_taken_for_ours(site: Site) -> None:

@@ -111,6 +111,20 @@ def test_names_with_signs_of_dns_and_filters(home: Site) -> None:
     assert found[0]["displayName"] == ['Ö"Neil, <x> (y) \\ *']
 
 
+def test_a_username_may_be_the_user_principal_name(site: Site) -> None:
+    name = unique("u")
+    site.connect(userFieldMapping={"username": "userPrincipalName"}, userPrincipalNameSuffix="people.example.com")
+    site.user(f"{name}.of-a-department", name="long")
+    site.await_reason("long")
+    (there,) = site.dc.search(f"(userPrincipalName={name}.of-a-department@people.example.com)", ["*"])
+    assert there["dn"] == [f"CN={name}.of-a-department,{site.container}"]
+    assert there["sAMAccountName"] == [f"{name}.of-a-department"[:20]]
+    site.edit("long", {"username": name})
+    site.await_reason("long")
+    (after,) = site.dc.search(f"(userPrincipalName={name}@people.example.com)", ["*"])
+    assert after["objectGUID"] == there["objectGUID"]
+
+
 # --- attributes ---
 
 
