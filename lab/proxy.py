@@ -136,11 +136,11 @@ class Front:
 
     def _reset(self) -> None:
         for writer in list(self._writers):
-            sock = writer.get_extra_info("socket")
-            if sock is not None:
-                with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, AttributeError):  # the latter is what Python 3.11's TLS raises where it has been closed
+                sock = writer.get_extra_info("socket")
+                if sock is not None:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            writer.transport.abort()
+            _abort(writer)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
@@ -151,7 +151,7 @@ class Front:
             try:
                 far_reader, far_writer = await self._connect()
             except OSError:
-                writer.transport.abort()
+                _abort(writer)
                 return
             pair = {writer, far_writer}
             self._writers |= pair
@@ -160,8 +160,7 @@ class Front:
             finally:
                 self._writers -= pair
                 for each in pair:
-                    with contextlib.suppress(AttributeError):  # what Python 3.11's TLS raises where it has been closed already
-                        each.transport.abort()
+                    _abort(each)
         finally:
             self._tasks.discard(task)
 
@@ -198,3 +197,8 @@ class Front:
                     self._reset()
         # One side has ended: so does the other. LDAP knows no half-closed connections.
         writer.close()
+
+
+def _abort(writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(AttributeError):  # from Python 3.11's TLS, where it has been closed already
+        writer.transport.abort()

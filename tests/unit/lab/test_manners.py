@@ -7,7 +7,7 @@ from ldap3.protocol import rfc4511
 from pyasn1.codec.ber import encoder
 
 from adsync.directory import wire
-from lab import messages
+from lab import messages, strict
 from lab.manners import Limits, Manners, naming_contexts
 from lab.messages import NOTIFICATION, PAGED_RESULTS, Kind, NotLdapError
 
@@ -95,21 +95,21 @@ def test_too_many_values_come_as_a_range_that_nobody_asked_for() -> None:
 
 
 def test_what_needs_no_change_stays_as_it_is() -> None:
-    strict = manners()
+    polite = manners()
     for message in (
         entry({"member": ["1", "2", "3"]}),
         entry({"member;range=0-2": ["1", "2", "3"]}),
         entry({"member;range=3-*": ["1" * 200] * 4}),
         messages.search_done(7, 0),
     ):
-        assert strict.answer(message) is message
+        assert polite.answer(message) is message
     for message in (
         request("cn"),
         request("member;range=0-2", page=2, query=FILTERS[1]),
         wire.encode(3, wire.modify_request(BASE, {"member": [("MODIFY_ADD", ["x"] * 9)]}), [wire.control(wire.PERMISSIVE_MODIFY)]),
         wire.encode(4, wire.unbind_request()),
     ):
-        assert strict.request(message).forward is message
+        assert polite.request(message).forward is message
 
 
 # Pages
@@ -121,8 +121,8 @@ def test_a_page_is_capped() -> None:
     assert search.filter == messages.read_search(request(query=FILTERS[1])).filter
 
 
-def answers(strict: Manners, count: int) -> list[tuple[Kind, int]]:
-    given = [strict.answer(entry({"cn": [str(place)]})) for place in range(count)] + [strict.answer(messages.search_done(7, 0))]
+def answers(polite: Manners, count: int) -> list[tuple[Kind, int]]:
+    given = [polite.answer(entry({"cn": [str(place)]})) for place in range(count)] + [polite.answer(messages.search_done(7, 0))]
     kinds = []
     for message in filter(None, given):
         content = wire.decode(message)[2]
@@ -132,19 +132,19 @@ def answers(strict: Manners, count: int) -> list[tuple[Kind, int]]:
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_without_pages_a_search_gives_a_page_and_no_more(count: int) -> None:
-    strict = manners()
-    strict.request(request("cn"))
-    assert answers(strict, count) == [(Kind.ENTRY, 0)] * count + [(Kind.SEARCH_DONE, 0)]
+    polite = manners()
+    polite.request(request("cn"))
+    assert answers(polite, count) == [(Kind.ENTRY, 0)] * count + [(Kind.SEARCH_DONE, 0)]
 
 
 @pytest.mark.parametrize("count", [3, 9])
 def test_and_says_that_there_are_more(count: int) -> None:
-    strict = manners()
+    polite = manners()
     # A mention of the paging control in a filter is no paging.
-    strict.request(request("cn", query=f"(cn={PAGED_RESULTS})"))
-    assert answers(strict, count) == [(Kind.ENTRY, 0)] * 2 + [(Kind.SEARCH_DONE, 4)]
-    strict.request(request("cn", page=9))
-    assert answers(strict, count) == [(Kind.ENTRY, 0)] * count + [(Kind.SEARCH_DONE, 0)]
+    polite.request(request("cn", query=f"(cn={PAGED_RESULTS})"))
+    assert answers(polite, count) == [(Kind.ENTRY, 0)] * 2 + [(Kind.SEARCH_DONE, 4)]
+    polite.request(request("cn", page=9))
+    assert answers(polite, count) == [(Kind.ENTRY, 0)] * count + [(Kind.SEARCH_DONE, 0)]
 
 
 # Notifications
@@ -165,16 +165,16 @@ def test_other_notifications_are_refused(base: str, query: str) -> None:
 
 
 def test_notifications_of_a_connection_are_counted() -> None:
-    strict = manners()
+    polite = manners()
     for number in (1, 2):
-        passed(strict, request(number=number, notify=True))
-    assert refused(strict, request(number=3, notify=True)) == 11
-    assert strict.notifies(1)
-    strict.request(wire.encode(4, wire.abandon_request(1)))
-    assert not strict.notifies(1)
-    passed(strict, request(number=5, notify=True))
-    strict.answer(messages.search_done(2, 51))
-    passed(strict, request(number=6, notify=True))
+        passed(polite, request(number=number, notify=True))
+    assert refused(polite, request(number=3, notify=True)) == 11
+    assert polite.notifies(1)
+    polite.request(wire.encode(4, wire.abandon_request(1)))
+    assert not polite.notifies(1)
+    passed(polite, request(number=5, notify=True))
+    polite.answer(messages.search_done(2, 51))
+    passed(polite, request(number=6, notify=True))
 
 
 # Messages
@@ -224,3 +224,8 @@ def test_a_notice_of_disconnection() -> None:
     assert (number, kind) == (0, wire.Kind.EXTENDED)
     assert isinstance(answer, wire.Answer)
     assert (answer.code, answer.diagnostic) == (52, "idle")
+
+
+def test_the_program_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert strict.main(["--name", "there-is-no-such-lab"]) == 1
+    assert "there-is-no-such-lab" in capsys.readouterr().err
