@@ -50,10 +50,10 @@ class Metrics:
             buckets=_SLOW,
             registry=registry,
         )
-        self.held_changes = Gauge("adsync_held_changes", "Changes held back by the safety limit.", ["domain", "verb"], registry=registry)
+        self.held_changes = Gauge("adsync_held_changes", "Changes held back by the safety limit.", ["domain"], registry=registry)
         self.changes = Counter(
             "adsync_changes",
-            "Changes written to the directory, by verb (add, modify, move, delete, members) and result (ok, refused, held, unavailable).",
+            "Changes sent to the directory, by verb (add, modify, move, delete, members) and result (ok, refused, unavailable).",
             ["domain", "verb", "result"],
             registry=registry,
         )
@@ -126,6 +126,10 @@ class Metrics:
     def count_status_write(self, kind: str, result: str) -> None:
         """For `StatusWriter`."""
         self.status_writes.labels(kind, result).inc()
+
+    def count_posted_event(self, type_: str) -> None:
+        """For `EventRecorder`."""
+        self.events_posted.labels(type_).inc()
 
     def count_dropped_event(self, cause: str) -> None:
         """For `EventRecorder`."""

@@ -35,9 +35,15 @@ class EventRecorder:
     """`emit` at any time from the loop in which `run` runs."""
 
     def __init__(
-        self, cluster: Cluster, *, dropped: Callable[[str], None] | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        cluster: Cluster,
+        *,
+        posted: Callable[[str], None] | None = None,
+        dropped: Callable[[str], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cluster = cluster
+        self._posted = posted or (lambda _type: None)
         self._dropped = dropped or (lambda _cause: None)
         self._clock = clock
         self._queue: deque[tuple[str, dict[str, Any]]] = deque()
@@ -94,6 +100,7 @@ class EventRecorder:
         body["metadata"] = {"namespace": namespace, "name": f"{body['regarding']['name'][:220]}.{secrets.token_hex(8)}"}
         try:
             await self._cluster.create("Event", body)
+            self._posted(body["type"])
         except ClusterError as error:
             # Most often a namespace that is being deleted. The saying stays remembered: it is not worth a second try.
             self._dropped("refused")

@@ -67,8 +67,9 @@ class Operator:
         keys = await self._cluster.ensure_key_secret()
         cluster_uid = await self._cluster.cluster_uid()
         store = self._store = Store(keys)
-        events = EventRecorder(self._cluster, dropped=self._metrics.count_dropped_event)
+        events = EventRecorder(self._cluster, posted=self._metrics.count_posted_event, dropped=self._metrics.count_dropped_event)
         reports = Reports(store, self._cluster, events, self._dirty, count=self._metrics.count_status_write)
+        self._metrics.status_pending.set_function(lambda: len(reports.writer))
         self._shared = Shared(store, self._cluster, reports, self._metrics, cluster_uid, self._settings.resolvers, self._may_write)
         self._failed = asyncio.get_running_loop().create_future()
         background = [

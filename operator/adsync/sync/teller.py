@@ -83,6 +83,7 @@ class Teller:
             return
         facts.safety, planned = self.guard.status(), self.guard.planned()
         facts.planned = planned
+        self._metrics.held_changes.labels(self.name).set(facts.safety.held or 0 if facts.safety else 0)
         finding = Finding(True, "WithinLimit")
         if planned is not None:
             said = f"{planned.count} changes are held; approve them with annotation {names.APPROVE}={planned.digest}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pydantic import SecretStr
 
 from adsync.cluster.client import Cluster
-from adsync.core.changes import Change
+from adsync.core.changes import Add, Change, Delete, Modify, ModifyMembers, Move
 from adsync.core.entries import Entry
 from adsync.core.policy import PasswordPolicy
 from adsync.core.rules import DomainRules
@@ -28,12 +28,16 @@ from adsync.sync.store import Key, Resource, Store
 _WRITES_IN_FLIGHT = 8
 """A domain controller does one after the other; these keep it busy, and a new change never waits for more than these."""
 
+_VERBS = {Add: "add", Modify: "modify", Move: "move", Delete: "delete", ModifyMembers: "members"}  # in the metrics
+
 
 @dataclass(slots=True)
 class Memory:
-    """What outlives a connection: passwords that the directory refused, until the status tells of them."""
+    """What outlives a connection: passwords that the directory refused, until the status tells of them, and the member
+    sets (by names of resources) that both sides of a group last agreed on."""
 
     refused: dict[Key, PasswordStatus] = field(default_factory=dict)
+    members: dict[Key, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -91,14 +95,20 @@ class Workplace:
     async def apply(self, change: Change, password: SecretStr | None = None) -> None:
         """Write to the directory; the one place that does. Raises what the directory says, and DirectoryUnavailable without the right to write."""
         self._writes += 1
+        result = "refused"
         try:
             async with self._turn:
                 if not self.may_write():
                     raise DirectoryUnavailable("the lease has run out: another replica may be at work")
                 with self.readback.writing(change):
                     await self.directory.apply(change, password)
+            result = "ok"
+        except DirectoryUnavailable:
+            result = "unavailable"
+            raise
         finally:
             self._writes -= 1
+            self.metrics.changes.labels(self.name, _VERBS[type(change)], result).inc()
 
     async def refresh(self, guid: str) -> Entry | None:
         """Read one object again, and take over what the directory says of it, its absence included."""
