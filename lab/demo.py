@@ -337,7 +337,7 @@ class Demo(Stage):
             ("change her", f"{lab} kubectl{option} edit suser anna -n {NAMESPACE}"),
             ("what happened", f"{lab} kubectl{option} get events -n {NAMESPACE}"),
             ("the directory", f"{lab} ldapsearch{option} -b {self.dc.container} '(sAMAccountName=anna)'"),
-            ("in your shell", f'eval "$({lab} env{option})"   # then kubectl, and ldapsearch -x -D … -W, as they are'),
+            ("in your shell", f'eval "$({lab} env{option})"   # then kubectl as it is'),
             ("operator's log", f"tail -f {self.operator.log_file}"),
             ("its metrics", f"curl {self.operator.metrics_url}"),
             ("stop it all", stop_it),
