@@ -37,7 +37,7 @@ class Target:
     ownership_attribute: str = "adminDescription"
     in_flight: int = 32
     page_size: int = 500
-    connect_timeout: float = 10.0
+    connect_timeout: float = 5.0
     operation_timeout: float = 120.0
     stall_timeout: float = 10.0
     keepalive: float = 60.0
