@@ -8,12 +8,16 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
 from lab.api import Manifest
 from lab.ldaptools import Found
 from tests.integration.support import Operator, Site, eventually, ready_reason, secret, synced_user, unique
 
 FULL = os.environ.get("ADSYNC_TEST_SCALE") == "full"
 """Whether the numbers are those of a real site instead of the least that shows the point."""
+
+full_only = pytest.mark.skipif(not FULL, reason="takes long, and shows a variant: set ADSYNC_TEST_SCALE=full")
 
 MARK = "adminDescription"
 

@@ -5,26 +5,21 @@ Secrets have no finalizer and go at once: what the operator then knows of the cr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from lab.proxy import Front
 from lab.samba import DomainController
-from tests.integration.crowd import MARK, Crowd, scaled
+from tests.integration.crowd import MARK, Crowd, full_only, scaled
 from tests.integration.support import Operator, Site, ad_domain, condition, credentials, eventually
 
 DISABLED = "514"
 PATIENCE = 30.0
 
 
-@pytest.fixture
-def operator(operators: Callable[..., Operator]) -> Operator:
-    """It serves all namespaces, as installed: what it keeps itself isn't in the namespace that goes."""
-    made = operators()
-    made.start()
-    return made
+pytestmark = pytest.mark.usefixtures("shared_operator")  # it serves all namespaces, as installed
 
 
 @pytest.fixture
@@ -35,7 +30,7 @@ def front(dc: DomainController) -> Iterator[Front]:
 
 def in_step(site: Site, deletion_policy: str = "Disable", **spec: Any) -> Crowd:
     site.connect(deletionPolicy=deletion_policy, **spec)
-    crowd = Crowd(site, scaled(20, 200), passwords=True)
+    crowd = Crowd(site, scaled(8, 200), passwords=True)
     crowd.create()
     crowd.await_reason()
     return crowd
@@ -61,7 +56,6 @@ def assert_disabled_and_ours(crowd: Crowd) -> None:
     assert all(each[MARK][0].startswith("adsync1:u:") for each in accounts.values())
 
 
-@pytest.mark.usefixtures("operator")
 def test_everything_in_it_goes_as_the_deletion_policy_says(site: Site) -> None:
     crowd = in_step(site)
     delete_namespace(site)
@@ -69,7 +63,7 @@ def test_everything_in_it_goes_as_the_deletion_policy_says(site: Site) -> None:
     assert_disabled_and_ours(crowd)
 
 
-@pytest.mark.usefixtures("operator")
+@full_only
 def test_the_safety_limit_does_not_hold_up_a_domain_that_goes_with_its_users(site: Site) -> None:
     crowd = in_step(site, "Delete", safety={"maxRemovals": "0%", "minRemovals": 0})
     delete_namespace(site)
@@ -77,27 +71,27 @@ def test_the_safety_limit_does_not_hold_up_a_domain_that_goes_with_its_users(sit
     assert set(crowd.accounts()) <= set(crowd.names)
 
 
-def test_a_restart_in_the_middle_does_not_strand_it(site: Site, operator: Operator) -> None:
+def test_a_restart_in_the_middle_does_not_strand_it(site: Site, shared_operator: Operator) -> None:
     """What is not known any more after the restart can't be done; it is released as it is."""
     crowd = in_step(site)
     delete_namespace(site)
-    operator.kill()
-    operator.start()
+    shared_operator.kill()
+    shared_operator.start()
     await_end(site)
     assert sorted(crowd.accounts()) == crowd.names
 
 
-def test_with_the_operator_away_at_first(site: Site, operator: Operator) -> None:
+@full_only
+def test_with_the_operator_away_at_first(site: Site, shared_operator: Operator) -> None:
     crowd = in_step(site)
-    operator.kill()
+    shared_operator.kill()
     delete_namespace(site)
     eventually(lambda: not site.api.list("Secret", site.namespace), what="the Secrets are gone")
-    operator.start()
+    shared_operator.start()
     await_end(site)
     assert sorted(crowd.accounts()) == crowd.names
 
 
-@pytest.mark.usefixtures("operator")
 def test_after_its_domain(site: Site) -> None:
     """A domain that is deleted first releases its users as they are; those stay, and say that their domain is gone."""
     crowd = in_step(site)
@@ -112,7 +106,7 @@ def test_after_its_domain(site: Site) -> None:
     assert sorted(crowd.accounts()) == crowd.names
 
 
-@pytest.mark.usefixtures("operator")
+@full_only
 def test_after_its_users_began_to_go(site: Site) -> None:
     """Deletions that are under way when their domain begins to go are still served as their policy says."""
     crowd = in_step(site)
@@ -123,7 +117,6 @@ def test_after_its_users_began_to_go(site: Site) -> None:
     assert_disabled_and_ours(crowd)
 
 
-@pytest.mark.usefixtures("operator")
 def test_with_the_domain_controller_away(site: Site, front: Front) -> None:
     """The credentials go with the namespace and never come back: what can't be done now is not waited for."""
     crowd = in_step(site, servers=[front.url])
@@ -135,7 +128,7 @@ def test_with_the_domain_controller_away(site: Site, front: Front) -> None:
     assert {each["userAccountControl"][0] for each in accounts.values()} == {"512"}
 
 
-@pytest.mark.usefixtures("operator")
+@full_only
 def test_with_a_domain_controller_that_says_nothing(site: Site, front: Front) -> None:
     crowd = in_step(site, servers=[front.url])
     front.stall()
@@ -144,7 +137,6 @@ def test_with_a_domain_controller_that_says_nothing(site: Site, front: Front) ->
     assert sorted(crowd.accounts()) == crowd.names
 
 
-@pytest.mark.usefixtures("operator")
 def test_with_credentials_that_are_refused(site: Site) -> None:
     site.api.create(credentials(site.dc, site.namespace, password="Never-Right-7"))
     site.api.create(ad_domain(site.dc, site.namespace, site.container))
@@ -155,7 +147,6 @@ def test_with_credentials_that_are_refused(site: Site) -> None:
     await_end(site)
 
 
-@pytest.mark.usefixtures("operator")
 def test_a_user_that_goes_while_the_domain_controller_is_away_waits_for_it(site: Site, front: Front) -> None:
     """Only the end of the credentials releases: a domain that is merely away keeps the resource, with the reason."""
     site.connect(servers=[front.url], deletionPolicy="Disable")
