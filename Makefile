@@ -55,6 +55,15 @@ unit: venv ## unit and property tests; they start nothing
 integration: system venv lab ## tests against a real API server and a real domain controller
 	$(PY) -m pytest tests/integration
 
+.PHONY: chart
+chart: system venv lab ## tests of the chart: what it renders, and a release of it in a real API server
+	$(PY) -m pytest tests/chart
+
+.PHONY: cluster
+cluster: system venv lab ## tests on a real node (needs root): the image is built, the chart installed, upgraded and uninstalled
+	@lab/install-packages node-packages.txt
+	$(PY) -m pytest -rs -s tests/cluster
+
 .PHONY: bench
 bench: system venv lab ## measure, print a table, keep the result as a file
 	@$(PY) -m benchmarks
@@ -63,6 +72,21 @@ bench: system venv lab ## measure, print a table, keep the result as a file
 crds: venv ## generate crds/ from the models
 	$(PY) -m adsync.resources.crd crds
 	$(PY) -m adsync.resources.crd helm/adsync/files/crds
+
+.PHONY: values
+values: venv ## make docs/values.md of the chart's values and their schema
+	$(PY) helm/values_table.py
+
+.PHONY: dashboard
+dashboard: venv ## make the Grafana dashboard of its code
+	$(VENV)/bin/uv run --quiet --no-project --isolated --with-requirements requirements-dashboards.txt python dashboards/dashboard.py
+
+.PHONY: image
+IMAGE ?= adsync:$(shell $(PYTHON) -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])')
+CONTAINER_TOOL ?= $(firstword $(shell command -v podman docker buildah))
+image: ## build the image with podman, docker or buildah
+	@[ -n "$(CONTAINER_TOOL)" ] || { echo "Building the image needs podman, docker or buildah."; exit 1; }
+	$(CONTAINER_TOOL) build --tag $(IMAGE) --file Containerfile .
 
 .PHONY: lock
 lock: venv ## resolve the requirements anew
