@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from lab.api import Manifest
-from tests.integration.support import Site, account, entry, synced_group
+from tests.integration.support import Site, account, entry, eventually, synced_group
 
 UNLIMITED = {"maxRemovals": "100%", "minRemovals": 100000}
 """For `safety`, where a test takes out more members than a domain so small lets go in an hour."""
@@ -48,3 +48,14 @@ def groups_of(resource: Manifest) -> list[str]:
 def synced(site: Site, name: str, timeout: float = 15.0) -> Manifest:
     """Wait until the group is in step with its newest spec."""
     return site.await_reason(name, "Synced", "SyncedGroup", timeout)
+
+
+def when(site: Site, name: str, seen: Callable[[Manifest], object], kind: str = "SyncedGroup", timeout: float = 15.0) -> Manifest:
+    """Wait until `seen` is true of the resource, and return it."""
+
+    def look() -> Manifest:
+        resource = site.get(name, kind)
+        assert seen(resource), resource.get("status")
+        return resource
+
+    return eventually(look, timeout)
