@@ -1,10 +1,9 @@
 """The strict proxy has the manners that Windows documents, as ldapsearch sees them; our client reads everything through it, or says that
-it did not. The limits are small here, so that few objects exceed them: ADSYNC_TEST_MEMBERS=5000 takes those of Windows."""
+it did not. The limits are small here, so that few objects exceed them; ADSYNC_TEST_SCALE=full takes those of Windows, and 5,000 members."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import ssl
 import time
@@ -25,10 +24,11 @@ from lab.manners import Limits
 from lab.messages import NOTIFICATION, Kind
 from lab.samba import DomainController
 from lab.strict import Fault, Operation, Strict
+from tests.integration.crowd import FULL, scaled
 from tests.integration.support import eventually, new_container, unique
 
-MEMBERS = int(os.environ.get("ADSYNC_TEST_MEMBERS", "120"))
-LIMITS = Limits() if MEMBERS > 1500 else Limits(values=50, page=40)
+MEMBERS = scaled(120, 5000)
+LIMITS = Limits() if FULL else Limits(values=50, page=40)
 IDLE = 2.0
 
 

@@ -1,0 +1,157 @@
+"""Reads that are cut at random places: what was not completely read removes nothing, and nobody reports success that is none.
+
+The proxy hands out small pages and ranges, so that few users and groups already take many answers to read.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from lab.manners import Limits
+from lab.messages import Kind
+from lab.samba import DomainController
+from lab.strict import Fault, Strict
+from tests.integration.crowd import scaled
+from tests.integration.rosters import UNLIMITED, group, members, names, set_members, synced
+from tests.integration.support import Operator, Site, account, condition, eventually, ready_reason, synced_user, unique
+
+CUTS = int(os.environ.get("ADSYNC_TEST_CUTS", scaled(40, 200)))
+SEED = int(os.environ.get("ADSYNC_TEST_SEED", "4"))
+LIMITS = Limits(values=10, page=15)
+USERS, IN_GROUP, FOREIGN = 30, 25, 3
+POLICIES = ("Managed", "Exact", "Additive")
+ACCOUNTS = "(|(&(objectCategory=person)(objectClass=user))(objectClass=group))"
+
+
+@pytest.fixture
+def strict(dc: DomainController) -> Iterator[Strict]:
+    with Strict.before(dc, LIMITS) as made:
+        yield made
+
+
+class Crowd:
+    """Users in sync, and a group in sync for each policy; in the directory strangers are in those that bear them."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.users = [unique("u") for _ in range(USERS)]
+        site.api.create_many(synced_user(site.namespace, name) for name in self.users)
+        for name in self.users:
+            site.await_reason(name, timeout=60)
+        self.inside = self.users[:IN_GROUP]
+        self.groups = {policy: unique("g") for policy in POLICIES}
+        self.foreign = [unique("f") for _ in range(FOREIGN)]
+        strangers = [site.dc.add_user(name, container=site.container) for name in self.foreign]
+        for policy, name in self.groups.items():
+            group(site, name, self.inside, membershipPolicy=policy)
+            synced(site, name, 60)
+            self.await_names(policy, set(self.inside))
+            if policy != "Exact":
+                site.dc.members(f"CN={name},{site.container}", add=strangers)
+
+    def await_names(self, policy: str, wanted: set[str], what: str = "") -> None:
+        eventually(lambda: names(self.site, self.groups[policy]) == wanted, 60, what=f"the members under {policy} {what}")
+
+    def wanted(self, policy: str) -> set[str]:
+        return {*self.inside, *([] if policy == "Exact" else self.foreign)}
+
+
+def places(chosen: random.Random, site: Site) -> Iterator[Fault]:
+    """Random places in what is read on connecting, each before all is read: in the sweep or in the lists of members after it."""
+    entries = len(site.dc.search(ACCOUNTS, ["cn"]))
+    pages, ranges = entries // LIMITS.page, len(POLICIES) * (IN_GROUP // LIMITS.values)
+    while True:
+        kept = chosen.choice([0.0, 1.0, chosen.random()])
+        yield chosen.choice([
+            Fault(Kind.ENTRY, chosen.randint(1, entries), kept),
+            Fault(Kind.SEARCH, chosen.randint(1, pages), kept),
+            Fault(Kind.SEARCH_DONE, chosen.randint(1, pages), kept),
+            Fault(Kind.SEARCH_DONE, chosen.randint(1, pages), code=chosen.choice([1, 3, 4, 11, 51, 52])),
+            Fault(Kind.ENTRY, chosen.randint(1, ranges), kept, containing=b"member;range="),
+        ])  # fmt: skip
+
+
+def wake(site: Site, turn: int) -> None:
+    """Have the domain try again at once."""
+    site.edit("corp", {"resyncInterval": f"{15 + turn % 2}m"}, "ADDomain")
+
+
+def await_cut(strict: Strict, number: int) -> None:
+    eventually(lambda: strict.fired >= number, 60, interval=0.02, what=f"cut {number}")
+
+
+@pytest.mark.slow
+def test_what_was_not_completely_read_removes_nothing(site: Site, operator: Operator, strict: Strict) -> None:
+    site.connect(servers=[strict.url], safety=UNLIMITED, adoptionPolicy="Always")
+    crowd = Crowd(site)
+    eventually(lambda: all(names(site, crowd.groups[policy]) == crowd.wanted(policy) for policy in POLICIES))
+    before = {name: members(site, name) for name in crowd.groups.values()}
+    usn = site.dc.highest_usn()
+
+    chosen = random.Random(SEED)
+    cuts = places(chosen, site)
+    strict.arm(*(next(cuts) for _ in range(CUTS + 20)))
+    strict.reset()
+    await_cut(strict, 1)
+
+    # While nothing can be completely read, a person asks for something of every kind.
+    leaver, changed, new = crowd.inside[0], crowd.users[-1], unique("u")
+    for name in crowd.groups.values():
+        set_members(site, name, crowd.inside[1:])
+    site.edit(changed, {"displayName": "New"})
+    site.user(new)
+    edited = [(changed, "SyncedUser"), (new, "SyncedUser"), *((name, "SyncedGroup") for name in crowd.groups.values())]
+
+    for turn in range(CUTS):
+        wake(site, turn)
+        await_cut(strict, turn + 1)
+        if turn % 10 == 0:
+            assert {name: members(site, name) for name in before} == before
+            assert [name for name, kind in edited if ready_reason(site.get(name, kind)) == "Synced"] == []
+    assert strict.armed, "there were as many cuts as wanted, and the next one is coming"
+    assert {name: members(site, name) for name in before} == before
+    assert [name for name, kind in edited if ready_reason(site.get(name, kind)) == "Synced"] == []
+    assert condition(site.get("corp", "ADDomain"), "Ready")["status"] == "False"
+    assert site.dc.highest_usn() == usn
+
+    # When everything can be read again, exactly what was asked for happens.
+    strict.disarm()
+    wake(site, CUTS)
+    for name, kind in edited:
+        site.await_reason(name, kind=kind, timeout=60)
+    for policy in POLICIES:
+        crowd.await_names(policy, crowd.wanted(policy) - (set() if policy == "Additive" else {leaver}))
+    assert account(site, changed)["displayName"] == ["New"]
+
+
+@pytest.mark.slow
+def test_cuts_in_the_middle_of_the_work_lose_nobody(site: Site, operator: Operator, strict: Strict) -> None:
+    site.connect(servers=[strict.url], safety=UNLIMITED)
+    crowd = Crowd(site)
+    chosen = random.Random(SEED + 1)
+    wanted = {policy: crowd.wanted(policy) for policy in POLICIES}
+    kinds = (Kind.SEARCH, Kind.ENTRY, Kind.SEARCH_DONE, Kind.MODIFY, Kind.MODIFY_ANSWER)
+    for turn in range(CUTS // 4):
+        kind = chosen.choice(kinds)
+        most = 2 if kind in kinds[3:] else 20
+        strict.arm(Fault(kind, chosen.randint(1, most), chosen.choice([0.0, 1.0, chosen.random()])))
+        # In each group somebody is taken out, by a stranger, and must come back; in some somebody joins, by the resource.
+        for policy, name in crowd.groups.items():
+            out = chosen.choice(sorted(wanted[policy] - set(crowd.foreign)))
+            site.dc.members(f"CN={name},{site.container}", delete=[f"CN={out},{site.container}"])
+        if chosen.random() < 0.5:
+            crowd.inside = sorted({*crowd.inside, chosen.choice(crowd.users)})
+            for name in crowd.groups.values():
+                set_members(site, name, crowd.inside)
+        wanted = {policy: crowd.wanted(policy) for policy in POLICIES}
+        for policy in POLICIES:
+            crowd.await_names(policy, wanted[policy], f"after cut {turn + 1}")
+        strict.disarm()
+    print(f"{strict.fired} cuts")
+    assert strict.fired > CUTS // 8
+    for name in crowd.groups.values():
+        synced(site, name, 30)
