@@ -96,7 +96,10 @@ class Reports:
         return None
 
     async def release(self, resource: Resource, domain: Key) -> None:
-        """A domain has let go of a resource. When all have, a resource that is being deleted goes."""
+        """A domain has let go of a resource. When all have, one that is being deleted goes, and one that stays loses our finalizer.
+
+        The latter, as it may be deleted when no operator is there any more. Before the next write to a directory it gets it again.
+        """
         key = resource.key
         if resource.deleting:
             self._count(key, domain, None)
@@ -104,6 +107,9 @@ class Reports:
             await self.let_go(resource)
         else:
             self.put(resource, domain, None)
+            waiting = set(self.store.bindings.get(key, ())) - self._released[key] - {domain}
+            if resource.held and resource.spec is not None and not waiting:
+                await self.cluster.remove_finalizer(as_object(resource), names.FINALIZER)
             self._released[key].add(domain)
 
     def has_released(self, key: Key, domain: Key) -> bool:
