@@ -14,13 +14,13 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import measure, report
+from benchmarks import groups, measure, report
 from benchmarks.site import lab as started_lab
 from lab.build import kubernetes_version
 from lab.processes import LabError
 from lab.provision import samba_version
 
-NAMES = ("latency", "push", "restart")
+NAMES = ("latency", "push", "groups", "restart")
 
 
 def main() -> int:
@@ -28,6 +28,8 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=NAMES, help="measure only this, and keep the rest as it was; may be repeated")
     parser.add_argument("--push-users", type=int, default=400)
     parser.add_argument("--push-rounds", type=int, default=3)
+    parser.add_argument("--group-users", type=int, default=1000)
+    parser.add_argument("--groups", type=int, default=20)
     parser.add_argument("--restart-users", type=int, default=2000)
     parser.add_argument("--latency-users", type=int, default=200)
     parser.add_argument("--latency-samples", type=int, default=30)
@@ -60,6 +62,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         todo: dict[str, Callable[[], dict[str, Any]]] = {
             "latency": lambda: measure.latency(lab, arguments.latency_users, arguments.latency_samples),
             "push": lambda: measure.push(lab, arguments.push_users, arguments.push_rounds),
+            "groups": lambda: groups.memberships(lab, arguments.group_users, arguments.groups),
             "restart": lambda: measure.restart(lab, arguments.restart_users),
         }
         for name in arguments.only or NAMES:

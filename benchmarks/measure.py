@@ -34,14 +34,14 @@ def push(lab: Lab, users: int, rounds: int) -> Result:
         manifests = site.people(names)
         before, idle = _ldapadd(lab, users, f"a{number}")
         site.start()
-        _quiet(lab)
-        earlier = _operations(site)
+        quiet(lab)
+        earlier = operations_of(site)
         with ReadyCount(site) as counted, Processor(lab, site) as spent:
             began = time.perf_counter()
             lab.api.create_many(manifests)
             counted.wait(users)
             took = counted.reached - began
-        operations = {name: count - earlier.get(name, 0) for name, count in _operations(site).items()}
+        operations = {name: count - earlier.get(name, 0) for name, count in operations_of(site).items()}
         site.operator.terminate()
         after, _ = _ldapadd(lab, users, f"b{number}")
         done.append({
@@ -69,7 +69,7 @@ def _ldapadd(lab: Lab, users: int, name: str) -> tuple[float, dict[str, float]]:
     return took, spent.seconds
 
 
-def _operations(site: Site) -> dict[str, int]:
+def operations_of(site: Site) -> dict[str, int]:
     """How many LDAP operations of each kind the operator has made."""
     found: Counter[str] = Counter()
     for line in site.operator.metrics().splitlines():
@@ -110,17 +110,17 @@ def restart(lab: Lab, users: int) -> Result:
     site = Site(lab, "restart")
     site.start()
     filled = site.fill(users, "r")
-    _quiet(lab)
+    quiet(lab)
     site.operator.terminate()
-    usn, versions = lab.dc.highest_usn(), _versions(lab.api, site)
+    usn, versions = lab.dc.highest_usn(), versions_of(lab.api, site)
     began, at = time.perf_counter(), datetime.now(UTC).replace(microsecond=0)
     site.operator.start()
     wait(lambda: site.operator.metric("adsync_sync_seconds_count", kind="SyncedUser") >= users, site.operator, "every user is compared")
     settled = time.perf_counter() - began
     wait(lambda: _full_sync(lab.api, site) >= at, site.operator, "the ADDomain tells of the full comparison")
-    _quiet(lab)
-    operations = _operations(site)
-    after = _versions(lab.api, site)
+    quiet(lab)
+    operations = operations_of(site)
+    after = versions_of(lab.api, site)
     result = {
         "users": users, "filled_seconds": filled, "settled_seconds": settled, "ldap_operations": operations,
         "ldap_operations_total": sum(operations.values()), "memory_mib": site.operator.memory() / 2**20,
@@ -131,15 +131,15 @@ def restart(lab: Lab, users: int) -> Result:
     return result
 
 
-def _versions(api: KubeApi, site: Site) -> dict[str, str]:
-    return {each["metadata"]["name"]: each["metadata"]["resourceVersion"] for each in api.list("SyncedUser", site.name)}
+def versions_of(api: KubeApi, site: Site, kind: str = "SyncedUser") -> dict[str, str]:
+    return {each["metadata"]["name"]: each["metadata"]["resourceVersion"] for each in api.list(kind, site.name)}
 
 
 def _full_sync(api: KubeApi, site: Site) -> datetime:
     return datetime.fromisoformat(api.get("ADDomain", site.name, "corp")["status"]["lastFullSyncTime"])
 
 
-def _quiet(lab: Lab, seconds: float = 2.0) -> None:
+def quiet(lab: Lab, seconds: float = 2.0) -> None:
     """Return when the directory has not been written for a while."""
     usn, since, deadline = lab.dc.highest_usn(), time.monotonic(), time.monotonic() + 60
     while time.monotonic() - since < seconds:
@@ -155,9 +155,9 @@ def latency(lab: Lab, users: int, samples: int) -> Result:
     site = Site(lab, "latency")
     site.start()
     site.fill(users, "l")
-    _quiet(lab)
+    quiet(lab)
     out, back = [], []
-    with _connection(lab) as connection:
+    with connect(lab) as connection:
         for number in range(samples):
             name = f"l{number * 7 % users:04d}"
             dn = f"CN={name},{site.container}"
@@ -179,7 +179,7 @@ def latency(lab: Lab, users: int, samples: int) -> Result:
     return {"users": users, "samples": samples, "to_directory_ms": _summary(out), "correction_ms": _summary(back)}
 
 
-def _connection(lab: Lab) -> ldap3.Connection:
+def connect(lab: Lab) -> ldap3.Connection:
     tls = ldap3.Tls(validate=2, ca_certs_file=str(lab.dc.ca_file))
     server = ldap3.Server(lab.dc.address, 636, use_ssl=True, tls=tls, get_info=ldap3.NONE)
     login = lab.dc.admin

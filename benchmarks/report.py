@@ -40,6 +40,23 @@ def rows(results: Mapping[str, Any]) -> Iterator[Row]:
         yield Row("the same, each round's share", ", ".join(f"{each['ratio']:.2f}" for each in push["rounds"]))
         yield Row("the same, processor time of the domain controller: times ldapadd's", f"{push['domain_controller']:.2f}")
         yield _load(push)
+    if groups := results.get("groups"):
+        ratio, count = groups["ratio"], groups["users"] * groups["groups"]
+        yield Row(
+            f"{groups['groups']} new groups of {groups['users']} members each, to the last write: share of ldapmodify's rate", f"{ratio:.2f}",
+            "≥ 0.80", ratio >= 0.8,
+        )  # fmt: skip
+        reference = sum(groups["ldapmodify"]) / 2
+        yield Row("the same, memberships a second: adsync / ldapmodify", f"{count / groups['adsync']:.0f} / {count / reference:.0f}")
+        yield Row("the same, until all groups, and all users, tell of it", f"{groups['groups_told']:.1f} s, {groups['users_told']:.1f} s")
+        silent = groups["usn_moved"], groups["rewritten"]
+        yield Row(
+            "the same, restart after that: writes to the directory, resources rewritten",
+            f"{silent[0]}, {silent[1]}",
+            "0, 0",
+            not any(silent),
+        )
+        yield _load(groups)
     if restart := results.get("restart"):
         users = restart["users"]
         yield Row(f"restart with {users} users in sync, until all are compared", f"{restart['settled_seconds']:.1f} s")
