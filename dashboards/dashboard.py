@@ -51,64 +51,156 @@ def build() -> dashboard.Dashboard:
     bad, good = ((None, "green"), (1, "red")), ((None, "red"), (1, "green"))
     made.with_row(dashboard.Row("At a glance"))
     made.with_panel(number("At work", "sum(adsync_leader)", "Operators that hold the lease: always 1.", "short", *good))
-    made.with_panel(number("Domains away", f"count(adsync_domain_connected{D} == 0) or vector(0)", "Domains without a connection.", "short", *bad))
-    made.with_panel(number("In step", f'sum(adsync_resources{{domain=~"$domain",state="synced"}})', "Users and groups that AD agrees with."))
-    made.with_panel(number(
-        "Failing", f'sum(adsync_resources{{domain=~"$domain",state="failed"}}) or vector(0)', "They need somebody's attention.", "short", *bad))
-    made.with_panel(number(
-        "Held removals", f'sum(adsync_held_changes{D}) or sum(adsync_resources{{domain=~"$domain",reason="SafetyLimit"}}) or vector(0)',
-        "Held by the safety limit until somebody approves.", "short", *bad))
-    made.with_panel(number(
-        "Reaches AD in", f"histogram_quantile(0.95, sum by (le) (rate(adsync_sync_seconds_bucket{D}[$__rate_interval])))",
-        "Nineteen of twenty changes are confirmed by AD within this time.", "s", (None, "green"), (10, "orange"), (60, "red")))
+    made.with_panel(
+        number("Domains away", f"count(adsync_domain_connected{D} == 0) or vector(0)", "Domains without a connection.", "short", *bad)
+    )
+    made.with_panel(number("In step", 'sum(adsync_resources{domain=~"$domain",state="synced"})', "Users and groups that AD agrees with."))
+    made.with_panel(
+        number(
+            "Failing",
+            'sum(adsync_resources{domain=~"$domain",state="failed"}) or vector(0)',
+            "They need somebody's attention.",
+            "short",
+            *bad,
+        )
+    )
+    made.with_panel(
+        number(
+            "Held removals",
+            f'sum(adsync_held_changes{D}) or sum(adsync_resources{{domain=~"$domain",reason="SafetyLimit"}}) or vector(0)',
+            "Held by the safety limit until somebody approves.",
+            "short",
+            *bad,
+        )
+    )
+    made.with_panel(
+        number(
+            "Reaches AD in",
+            f"histogram_quantile(0.95, sum by (le) (rate(adsync_sync_seconds_bucket{D}[$__rate_interval])))",
+            "Nineteen of twenty changes are confirmed by AD within this time.",
+            "s",
+            (None, "green"),
+            (10, "orange"),
+            (60, "red"),
+        )
+    )
 
     made.with_row(dashboard.Row("Resources"))
-    made.with_panel(graph(
-        "Not in step, by reason", "Users and groups whose Ready condition is not True.", "short",
-        (f'sum by (domain, kind, reason) (adsync_resources{{domain=~"$domain",state!="synced"}})', "{{domain}} {{kind}} {{reason}}")))
+    made.with_panel(
+        graph(
+            "Not in step, by reason",
+            "Users and groups whose Ready condition is not True.",
+            "short",
+            ('sum by (domain, kind, reason) (adsync_resources{domain=~"$domain",state!="synced"})', "{{domain}} {{kind}} {{reason}}"),
+        )
+    )
     made.with_panel(
         table.Panel().title("Now").description("How many users and groups there are in each state.").datasource(SOURCE).height(8).span(12)
         .with_target(query(f"sum by (domain, kind, state, reason) (adsync_resources{D}) > 0", instant=True).format("table"))
     )  # fmt: skip
     made.with_row(dashboard.Row("Changes"))
-    made.with_panel(graph(
-        "From event to AD", "How long a change takes until AD confirms it.", "s",
-        (f"histogram_quantile(0.5, sum by (domain, le) (rate(adsync_sync_seconds_bucket{D}[$__rate_interval])))", "{{domain}} median"),
-        (f"histogram_quantile(0.99, sum by (domain, le) (rate(adsync_sync_seconds_bucket{D}[$__rate_interval])))", "{{domain}} 99 %")))
-    made.with_panel(graph(
-        "Passwords and drift", "Passwords sent, and values that somebody else changed in AD and adsync set back.", "ops",
-        (f"sum by (domain, result) (rate(adsync_password_pushes_total{D}[$__rate_interval]))", "{{domain}} passwords {{result}}"),
-        (f"sum by (domain) (rate(adsync_drift_reverted_total{D}[$__rate_interval]))", "{{domain}} drift")))
+    made.with_panel(
+        graph(
+            "From event to AD",
+            "How long a change takes until AD confirms it.",
+            "s",
+            (f"histogram_quantile(0.5, sum by (domain, le) (rate(adsync_sync_seconds_bucket{D}[$__rate_interval])))", "{{domain}} median"),
+            (f"histogram_quantile(0.99, sum by (domain, le) (rate(adsync_sync_seconds_bucket{D}[$__rate_interval])))", "{{domain}} 99 %"),
+        )
+    )
+    made.with_panel(
+        graph(
+            "Passwords and drift",
+            "Passwords sent, and values that somebody else changed in AD and adsync set back.",
+            "ops",
+            (f"sum by (domain, result) (rate(adsync_password_pushes_total{D}[$__rate_interval]))", "{{domain}} passwords {{result}}"),
+            (f"sum by (domain) (rate(adsync_drift_reverted_total{D}[$__rate_interval]))", "{{domain}} drift"),
+        )
+    )
     made.with_row(dashboard.Row("Directory"))
-    made.with_panel(graph(
-        "LDAP operations", "By kind and result code; 0 is success.", "ops",
-        (f"sum by (operation, result) (rate(adsync_ldap_operation_duration_seconds_count{D}[$__rate_interval]))", "{{operation}} {{result}}")))
-    made.with_panel(graph(
-        "LDAP latency, 99 %", "From sending an operation to the end of its answer.", "s",
-        (f"histogram_quantile(0.99, sum by (operation, le) (rate(adsync_ldap_operation_duration_seconds_bucket{D}[$__rate_interval])))",
-         "{{operation}}")))
-    made.with_panel(graph(
-        "Feed lag", "How long ago the change feed was last read to its end.", "s", (f"max by (domain) (adsync_feed_lag_seconds{D})", "{{domain}}"),
-        span=8))
-    made.with_panel(graph(
-        "Connections", "1: connected.", "short", (f"max by (domain) (adsync_domain_connected{D})", "{{domain}}"),
-        (f"sum by (domain) (increase(adsync_domain_failovers_total{D}[$__rate_interval]))", "{{domain}} changes of DC"),
-        (f"sum by (domain) (increase(adsync_bind_failures_total{D}[$__rate_interval]))", "{{domain}} refused binds"), span=8))
-    made.with_panel(graph(
-        "Full comparison", "How long a comparison of everything takes.", "s",
-        (f"histogram_quantile(0.95, sum by (domain, le) (rate(adsync_full_sync_duration_seconds_bucket{D}[1h])))", "{{domain}}"), span=8))
+    made.with_panel(
+        graph(
+            "LDAP operations",
+            "By kind and result code; 0 is success.",
+            "ops",
+            (
+                f"sum by (operation, result) (rate(adsync_ldap_operation_duration_seconds_count{D}[$__rate_interval]))",
+                "{{operation}} {{result}}",
+            ),
+        )
+    )
+    made.with_panel(
+        graph(
+            "LDAP latency, 99 %",
+            "From sending an operation to the end of its answer.",
+            "s",
+            (
+                f"histogram_quantile(0.99, sum by (operation, le) (rate(adsync_ldap_operation_duration_seconds_bucket{D}[$__rate_interval])))",
+                "{{operation}}",
+            ),
+        )
+    )
+    made.with_panel(
+        graph(
+            "Feed lag",
+            "How long ago the change feed was last read to its end.",
+            "s",
+            (f"max by (domain) (adsync_feed_lag_seconds{D})", "{{domain}}"),
+            span=8,
+        )
+    )
+    made.with_panel(
+        graph(
+            "Connections",
+            "1: connected.",
+            "short",
+            (f"max by (domain) (adsync_domain_connected{D})", "{{domain}}"),
+            (f"sum by (domain) (increase(adsync_domain_failovers_total{D}[$__rate_interval]))", "{{domain}} changes of DC"),
+            (f"sum by (domain) (increase(adsync_bind_failures_total{D}[$__rate_interval]))", "{{domain}} refused binds"),
+            span=8,
+        )
+    )
+    made.with_panel(
+        graph(
+            "Full comparison",
+            "How long a comparison of everything takes.",
+            "s",
+            (f"histogram_quantile(0.95, sum by (domain, le) (rate(adsync_full_sync_duration_seconds_bucket{D}[1h])))", "{{domain}}"),
+            span=8,
+        )
+    )
     made.with_row(dashboard.Row("Operator"))
-    made.with_panel(graph(
-        "Kubernetes API", "Requests by method, resource and status.", "ops",
-        ("sum by (method, resource, status) (rate(adsync_api_request_duration_seconds_count[$__rate_interval]))",
-         "{{method}} {{resource}} {{status}}"), span=8))
-    made.with_panel(graph(
-        "Status and events", "Statuses written, and events left out.", "ops",
-        ("sum by (kind, result) (rate(adsync_status_writes_total[$__rate_interval]))", "{{kind}} {{result}}"),
-        ("sum by (cause) (rate(adsync_events_dropped_total[$__rate_interval]))", "events {{cause}}"), span=8))
-    made.with_panel(graph(
-        "Memory", "Resident memory of each replica.", "bytes",
-        ("process_resident_memory_bytes * on (job, instance) group_left () adsync_build_info", "{{instance}}"), span=8))
+    made.with_panel(
+        graph(
+            "Kubernetes API",
+            "Requests by method, resource and status.",
+            "ops",
+            (
+                "sum by (method, resource, status) (rate(adsync_api_request_duration_seconds_count[$__rate_interval]))",
+                "{{method}} {{resource}} {{status}}",
+            ),
+            span=8,
+        )
+    )
+    made.with_panel(
+        graph(
+            "Status and events",
+            "Statuses written, and events left out.",
+            "ops",
+            ("sum by (kind, result) (rate(adsync_status_writes_total[$__rate_interval]))", "{{kind}} {{result}}"),
+            ("sum by (cause) (rate(adsync_events_dropped_total[$__rate_interval]))", "events {{cause}}"),
+            span=8,
+        )
+    )
+    made.with_panel(
+        graph(
+            "Memory",
+            "Resident memory of each replica.",
+            "bytes",
+            ("process_resident_memory_bytes * on (job, instance) group_left () adsync_build_info", "{{instance}}"),
+            span=8,
+        )
+    )
     return made
 
 

@@ -91,7 +91,9 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def test_every_alert_has_a_runbook() -> None:
-    headings = {line.removeprefix("## ").strip() for line in (ROOT / "docs" / "runbooks.md").read_text().splitlines() if line.startswith("## ")}
+    headings = {
+        line.removeprefix("## ").strip() for line in (ROOT / "docs" / "runbooks.md").read_text().splitlines() if line.startswith("## ")
+    }
     assert headings == {alert["alert"] for alert in alerts()}
     for alert in alerts():
         assert alert["annotations"]["runbook_url"] == f"RUNBOOK_URL#{alert['alert'].lower()}"

@@ -76,7 +76,9 @@ def test_an_upgrade_brings_the_crds_of_its_version(installed: Helm, control_plan
     assert control_plane.get("crd", "syncedusers.adsync.dev")["spec"]["names"]["shortNames"] == ["suser"]
 
 
-@pytest.mark.parametrize("values", [{}, FULL, {"namespaces": ["people", "default"]}, {"leaderElection": False, "fullnameOverride": "other"}])
+@pytest.mark.parametrize(
+    "values", [{}, FULL, {"namespaces": ["people", "default"]}, {"leaderElection": False, "fullnameOverride": "other"}]
+)
 def test_the_api_server_takes_every_manifest_strictly(installed: Helm, control_plane: ControlPlane, values: dict[str, Any]) -> None:
     manifests = render(values, "--api-versions", "adsync.dev/v1alpha1/ADDomain")
     said = control_plane.kubectl(
@@ -105,7 +107,9 @@ def test_the_pods_are_admitted_where_pod_security_is_restricted(installed: Helm,
      ("edit", {"get", "list", "watch", "create", "update", "patch", "delete"}, {"get", "list", "watch"}),
      ("admin", {"get", "list", "watch", "create", "update", "patch", "delete"}, {"get", "list", "watch", "create", "update", "patch", "delete"})],
 )  # fmt: skip
-def test_the_clusters_roles_know_the_kinds(installed: Helm, control_plane: ControlPlane, role: str, users: set[str], domains: set[str]) -> None:
+def test_the_clusters_roles_know_the_kinds(
+    installed: Helm, control_plane: ControlPlane, role: str, users: set[str], domains: set[str]
+) -> None:
     person = unique("person")
     control_plane.kubectl("create", "rolebinding", person, f"--clusterrole={role}", f"--user={person}", "-n", "people")
 
@@ -131,7 +135,9 @@ def test_the_uninstall_hook_deletes_and_waits(installed: Helm, control_plane: Co
     control_plane.apply(*(each for each in hook if each["metadata"]["name"] == "adsync-uninstall" and each["kind"] != "Job"))
     (tmp_path / "token").write_text(control_plane.kubectl("create", "token", "adsync-uninstall", "-n", NAMESPACE))
     (tmp_path / "ca.crt").write_bytes(control_plane.ca_file.read_bytes())
-    control_plane.kubectl("patch", "addomain", "corp", "-n", "people", "--type=merge", "-p", '{"metadata":{"finalizers":["adsync.dev/directory"]}}')
+    control_plane.kubectl(
+        "patch", "addomain", "corp", "-n", "people", "--type=merge", "-p", '{"metadata":{"finalizers":["adsync.dev/directory"]}}'
+    )
     script, *args = hook.one("Job")["spec"]["template"]["spec"]["containers"][0]["args"]
     environment = {
         "SERVICE_ACCOUNT_DIRECTORY": str(tmp_path), "KUBERNETES_SERVICE_HOST": "127.0.0.1",

@@ -133,7 +133,10 @@ def test_more_than_one_replica_is_spread_and_kept_up() -> None:
     assert not one.of("PodDisruptionBudget")
     assert "topologySpreadConstraints" not in one.pod
     assert two.one("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
-    assert [each["topologyKey"] for each in two.pod["topologySpreadConstraints"]] == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+    assert [each["topologyKey"] for each in two.pod["topologySpreadConstraints"]] == [
+        "kubernetes.io/hostname",
+        "topology.kubernetes.io/zone",
+    ]
 
 
 def test_with_a_list_of_namespaces_nothing_is_granted_outside_of_them() -> None:
@@ -166,7 +169,9 @@ def test_only_view_and_admin_know_domains() -> None:
 
 def test_the_network_policy_names_the_only_ways_out() -> None:
     assert not render().of("NetworkPolicy")
-    policy = render({"networkPolicy": {"enabled": True, "ldaps": {"to": [{"ipBlock": {"cidr": "10.0.0.0/24"}}]}}}).one("NetworkPolicy")["spec"]
+    policy = render({"networkPolicy": {"enabled": True, "ldaps": {"to": [{"ipBlock": {"cidr": "10.0.0.0/24"}}]}}}).one("NetworkPolicy")[
+        "spec"
+    ]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert [[each["port"] for each in rule["ports"]] for rule in policy["egress"]] == [[53, 53], [443, 6443], [636]]
     assert policy["egress"][2]["to"] == [{"ipBlock": {"cidr": "10.0.0.0/24"}}]
@@ -176,7 +181,9 @@ def test_monitoring_is_left_out_where_the_cluster_does_not_know_it() -> None:
     values = {"metrics": {"serviceMonitor": {"enabled": True}, "rules": {"enabled": True}}}
     assert not render(values).of("ServiceMonitor") + render(values).of("PrometheusRule")
     rendered = render(values, *MONITORING)
-    assert rendered.one("ServiceMonitor")["spec"]["selector"]["matchLabels"].items() <= rendered.one("Service")["metadata"]["labels"].items()
+    assert (
+        rendered.one("ServiceMonitor")["spec"]["selector"]["matchLabels"].items() <= rendered.one("Service")["metadata"]["labels"].items()
+    )
     rules = [rule for group in rendered.one("PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
     assert all(rule["annotations"]["runbook_url"].startswith("https://") for rule in rules if "alert" in rule)
     insisting = {"metrics": {"serviceMonitor": {"enabled": True, "skipIfMissing": False}}}

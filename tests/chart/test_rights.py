@@ -76,7 +76,9 @@ def as_account(control_plane: ControlPlane, processes: Audited, tmp_path: Path) 
         wanted = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
         control_plane.apply(*(each for each in rendered if each["kind"] in wanted))
         config = json.loads(control_plane.kubeconfig.read_text())
-        config["users"] = [{"name": "admin", "user": {"token": control_plane.kubectl("create", "token", "adsync", "-n", NAMESPACE).strip()}}]
+        config["users"] = [
+            {"name": "admin", "user": {"token": control_plane.kubectl("create", "token", "adsync", "-n", NAMESPACE).strip()}}
+        ]
         kubeconfig = tmp_path / "kubeconfig"
         kubeconfig.write_text(json.dumps(config))
         operator = Operator(processes, control_plane, namespaces, options=("--leader-elect", "--operator-namespace", NAMESPACE))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ import yaml
 
 from lab.node import GATEWAY
 from lab.operator import REPOSITORY
+from lab.processes import LabError
 from tests.chart.support import CHART, NAMESPACE, helm
 from tests.cluster.conftest import Cluster
 from tests.integration.support import Site, credentials, eventually
@@ -45,12 +45,12 @@ def domain(cluster: Cluster, **spec: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def people(cluster: Cluster) -> Iterator[Site]:
+def people(cluster: Cluster) -> Site:
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     cluster.control_plane.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
     cluster.control_plane.kubectl("apply", "-f", str(REPOSITORY / "examples" / "00-namespace.yaml"))
     cluster.api.create(credentials(cluster.dc, PEOPLE))
-    yield Site(cluster.api, cluster.control_plane, cluster.dc, PEOPLE, cluster.dc.container)
+    return Site(cluster.api, cluster.control_plane, cluster.dc, PEOPLE, cluster.dc.container)
 
 
 def pods(cluster: Cluster) -> list[dict[str, Any]]:
@@ -61,8 +61,9 @@ def pods(cluster: Cluster) -> list[dict[str, Any]]:
 def rollout(cluster: Cluster) -> None:
     try:
         cluster.control_plane.kubectl("rollout", "status", "deployment/adsync", "-n", NAMESPACE, "--timeout=90s")
-    except Exception as error:
-        raise AssertionError(f"{error}\n{json.dumps([pod['status'] for pod in pods(cluster)], indent=1)}\n{cluster.node.logs('adsync')[-4000:]}") from error
+    except LabError as error:
+        states = json.dumps([pod["status"] for pod in pods(cluster)], indent=1)
+        raise AssertionError(f"{error}\n{states}\n{cluster.node.logs('adsync')[-4000:]}") from error
 
 
 def test_installed_and_the_first_user_synced(cluster: Cluster, people: Site, record_property: Any) -> None:
