@@ -25,16 +25,20 @@ GOING = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
 class Servers:
     """The API server, and who hears of events and of what was written."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store) -> None:
+        self.store = store
         self.released: list[str] = []
         self.events: list[tuple[str, str]] = []
         self.away = False
 
-    async def remove_finalizer(self, obj: dict[str, Any], finalizer: str) -> None:
+    async def remove_finalizer(self, obj: dict[str, Any], finalizer: str) -> dict[str, Any]:
         if self.away:
             raise ClusterError("the API server is away")
         assert finalizer == FINALIZER
         self.released.append(obj["metadata"]["name"])
+        known = self.store.resources[Key(obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"])]
+        meta = obj["metadata"] | {"finalizers": [], "resourceVersion": next_version(), "generation": known.generation}
+        return obj | {"metadata": meta, "spec": None, "status": known.status}
 
     def emit(self, regarding: Any, type: str, reason: str, message: str, action: str = "Sync") -> None:  # noqa: A002
         self.events.append((reason, message))
@@ -45,7 +49,7 @@ class Desk:
 
     def __init__(self, *objects: dict[str, Any]) -> None:
         self.store: Store = store(*objects)
-        self.servers = Servers()
+        self.servers = Servers(self.store)
         self.reports = Reports(self.store, self.servers, self.servers, lambda _dirty: None)  # type: ignore[arg-type]
 
     @property
@@ -184,6 +188,15 @@ async def test_a_resource_that_stays_loses_the_entry_and_nothing_else() -> None:
     await desk.reports.release(desk.resource(), CORP)
     assert reasons(desk.write()) == {"lab": "Synced"}
     assert desk.servers.released == []
+
+
+async def test_a_resource_that_stays_is_known_to_have_no_finalizer_at_once() -> None:
+    """Or a domain that it is bound to again would write before the finalizer is back."""
+    desk = Desk(user(status=entry_of()))
+    desk.change(domains=[])
+    await desk.reports.release(desk.resource(), CORP)
+    assert desk.servers.released == ["jdoe"]
+    assert not desk.resource().held
 
 
 async def test_without_our_finalizer_there_is_nothing_to_remove() -> None:
