@@ -60,6 +60,7 @@ def rows(results: Mapping[str, Any]) -> Iterator[Row]:
     if restart := results.get("restart"):
         users = restart["users"]
         yield Row(f"restart with {users} users in sync, until all are compared", f"{restart['settled_seconds']:.1f} s")
+        yield Row("the same, processor time of the operator until then", f"{restart['operator_processor_seconds']:.1f} s")
         operations = ", ".join(f"{name} {count}" for name, count in sorted(restart["ldap_operations"].items()))
         yield Row("the same, LDAP operations", f"{restart['ldap_operations_total']} ({operations})")
         yield Row("the same, writes to the directory (highestCommittedUSN)", str(restart["usn_moved"]), "0", not restart["usn_moved"])
