@@ -135,6 +135,13 @@ class Metrics:
         """For `EventRecorder`."""
         self.events_dropped.labels(cause).inc()
 
+    def expect_domain(self, domain: str) -> None:
+        """Makes the series that alerts are about, before there is anything to tell: what never was can neither be 0 nor increase."""
+        self.domain_connected.labels(domain).set(0)
+        self.bind_failures.labels(domain)
+        for result in ("ok", "rejected", "failed"):
+            self.password_pushes.labels(domain, result)
+
     def forget_domain(self, domain: str) -> None:
         """Removes the gauges of a domain that is gone; its counters stay, as rates over them must not jump."""
         for gauge in (self.resources, self.held_changes, self.domain_connected, self.feed_lag_seconds):

@@ -112,6 +112,7 @@ class DomainLoop:
 
     async def run(self) -> None:
         """Returns when the ADDomain is gone."""
+        self.shared.metrics.expect_domain(self._name)
         try:
             while (resource := self.resource) is not None:
                 self._changed.clear()
