@@ -20,10 +20,11 @@ __all__ = ["REPOSITORY", "Operator", "Site"]  # the operator as a process is the
 
 API_VERSION = "adsync.dev/v1alpha1"
 KINDS = ("SyncedUser", "SyncedGroup", "ADDomain")
+PATIENCE = 30.0  # seconds; what takes longer has failed, also on a machine with other things to do
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], timeout: float = 15.0, *, interval: float = 0.05, what: str = "") -> T:
+def eventually(look: Callable[[], T], timeout: float = PATIENCE, *, interval: float = 0.05, what: str = "") -> T:
     """Look again and again until what is seen is true, and return it.
 
     An AssertionError, KeyError, IndexError, OSError or LabError in between means "not yet". After `timeout` seconds the last of them, or
@@ -138,7 +139,7 @@ class Site:
     def edit(self, name: str, spec: Mapping[str, Any], kind: str = "SyncedUser") -> Manifest:
         return self.api.patch(kind, self.namespace, name, {"spec": dict(spec)})
 
-    def await_reason(self, name: str, reason: str = "Synced", kind: str = "SyncedUser", timeout: float = 15.0) -> Manifest:
+    def await_reason(self, name: str, reason: str = "Synced", kind: str = "SyncedUser", timeout: float = PATIENCE) -> Manifest:
         """Wait until Ready has this reason for the newest spec, and return the resource."""
 
         def look() -> Manifest:
@@ -148,7 +149,7 @@ class Site:
 
         return eventually(look, timeout, what=f"{kind} {name} is {reason}")
 
-    def await_gone(self, name: str, kind: str = "SyncedUser", timeout: float = 15.0) -> None:
+    def await_gone(self, name: str, kind: str = "SyncedUser", timeout: float = PATIENCE) -> None:
         eventually(lambda: self.api.find(kind, self.namespace, name) is None, timeout, what=f"{kind} {name} is gone")
 
     def events(self, name: str = "") -> list[Manifest]:

@@ -18,6 +18,7 @@ from lab.processes import free_ports
 from lab.proxy import Front
 from lab.samba import DomainController
 from tests.integration.support import (
+    PATIENCE,
     Operator,
     Site,
     account,
@@ -51,7 +52,7 @@ def home(home: Site) -> Site:
     return home
 
 
-def domain_is(site: Site, reason: str, name: str = "corp", timeout: float = 15.0) -> Manifest:
+def domain_is(site: Site, reason: str, name: str = "corp", timeout: float = PATIENCE) -> Manifest:
     return site.await_reason(name, reason, "ADDomain", timeout)
 
 
