@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from adsync.cluster.keys import ensure_digest_keys
-from adsync.cluster.rest import JSON_PATCH, MERGE_PATCH, Credentials, Observe, RefusedError, Rest
+from adsync.cluster.rest import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, Credentials, Observe, RefusedError, Rest
 from adsync.cluster.secrets import SecretData
 from adsync.core.passwords import DigestKeys
 from adsync.errors import ClusterError
@@ -19,6 +19,8 @@ from adsync.errors import ClusterError
 _PAGE = 500
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 _CONFLICT_ATTEMPTS = 6
+FIELD_MANAGER = "adsync"
+"""As what the operator writes specs, so that others can leave those fields to it."""
 
 Object = dict[str, Any]
 Objects = list[Object]  # the class below has a method called list
@@ -191,7 +193,9 @@ class Cluster:
             return None
         raise ClusterError(f"The status of {what} has been changed by somebody else in between.", status=409)
 
-    async def patch(self, kind: str, namespace: str, name: str, patch: Object, *, resource_version: str | None = None) -> Object | None:
+    async def patch(
+        self, kind: str, namespace: str, name: str, patch: Object, *, resource_version: str | None = None, field_manager: str = ""
+    ) -> Object | None:
         """Applies a JSON merge patch (RFC 7386) to the object, not its status; None where it is gone.
 
         With `resource_version`, only to that version of it: otherwise ClusterError with status 409.
@@ -199,8 +203,14 @@ class Cluster:
         if resource_version is not None:
             patch = {**patch, "metadata": {**patch.get("metadata", {}), "resourceVersion": resource_version}}
         try:
+            params = {"fieldManager": field_manager} if field_manager else None
             answer = await self.rest.request(
-                "PATCH", _path(kind, namespace, name), what=_named(kind, namespace, name), body=patch, content_type=MERGE_PATCH
+                "PATCH",
+                _path(kind, namespace, name),
+                what=_named(kind, namespace, name),
+                body=patch,
+                params=params,
+                content_type=MERGE_PATCH,
             )
             return _slim(answer)
         except RefusedError as error:
@@ -267,10 +277,42 @@ class Cluster:
                 raise
             return now, False
 
-    async def create(self, kind: str, obj: Object) -> Object:
+    async def apply_spec(self, obj: Object, spec: Object) -> Object | None:
+        """Writes these fields of a spec by server-side apply, as the field manager `adsync`, and returns the object as it is then.
+
+        `obj` is the object that they were worked out from: ClusterError with status 409 where its spec has changed since; None where it is
+        gone. What our manager owns already is applied along with it, as leaving it out would give it up. List items that others own can't be
+        taken out by an apply: where some are left, a merge patch replaces the list.
+        """
+        meta = obj["metadata"]
+        kind, namespace, name = obj["kind"], meta["namespace"], meta["name"]
+        path, what = _path(kind, namespace, name), _named(kind, namespace, name)
+        try:
+            current = await self.rest.request("GET", path, what=what)
+            if current["metadata"]["uid"] != meta["uid"]:
+                return None
+            if current["metadata"].get("generation") != meta.get("generation"):
+                raise ClusterError(f"The spec of {what} has been changed by somebody else in between.", status=409)
+            identity = {"name": name, "namespace": namespace, "uid": meta["uid"], "resourceVersion": current["metadata"]["resourceVersion"]}
+            body = {"apiVersion": GROUP_VERSION, "kind": kind, "metadata": identity, "spec": _with_owned(current, spec)}
+            params = {"fieldManager": FIELD_MANAGER, "force": "true"}
+            now = _slim(await self.rest.request("PATCH", path, what=what, body=body, params=params, content_type=APPLY_PATCH))
+        except RefusedError as error:
+            if error.status == 404:
+                return None
+            raise
+        left = {field: value for field, value in spec.items() if isinstance(value, list) and not _same_items(now["spec"].get(field), value)}
+        if left:
+            return await self.patch(
+                kind, namespace, name, {"spec": left}, resource_version=now["metadata"]["resourceVersion"], field_manager=FIELD_MANAGER
+            )
+        return now
+
+    async def create(self, kind: str, obj: Object, *, field_manager: str = "") -> Object:
         """Creates the object. Raises ClusterError, with status 409 where one of that name is there."""
         namespace, name = obj["metadata"].get("namespace", ""), obj["metadata"].get("name", "")
-        return _slim(await self.rest.request("POST", _path(kind, namespace), what=_named(kind, namespace, name), body=obj))
+        params = {"fieldManager": field_manager} if field_manager else None
+        return _slim(await self.rest.request("POST", _path(kind, namespace), what=_named(kind, namespace, name), body=obj, params=params))
 
     async def delete(self, kind: str, namespace: str, name: str, *, uid: str, resource_version: str | None = None) -> bool:
         """Deletes exactly the object with this UID, and this version if one is given. False where there is none.
@@ -304,6 +346,31 @@ def _path(kind: str, namespace: str | None = None, name: str | None = None) -> s
 def _named(kind: str, namespace: str | None = None, name: str | None = None) -> str:
     where = "/".join(part for part in (namespace, name) if part)
     return f"{kind} {where}" if name else f"{_KINDS[kind].plural}" + (f" in namespace {namespace}" if namespace else "")
+
+
+def _with_owned(obj: Object, spec: Object) -> Object:
+    """The fields to apply: `spec`, and of the present one what our manager has applied before (FieldsV1 of KEP-555)."""
+    owned: Object = {}
+    for entry in obj["metadata"].get("managedFields") or ():
+        if entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply" and not entry.get("subresource"):
+            owned = (entry.get("fieldsV1") or {}).get("f:spec") or {}
+    applied: Object = {}
+    for field, below in owned.items():
+        name = field.removeprefix("f:")
+        value = obj["spec"].get(name)
+        if isinstance(value, dict):
+            inner = {each.removeprefix("f:") for each in below}
+            applied[name] = {key: each for key, each in value.items() if key in inner}
+        elif value is not None:
+            applied[name] = value
+    for name, value in spec.items():
+        applied[name] = {**applied.get(name, {}), **value} if isinstance(value, dict) else value
+    return applied
+
+
+def _same_items(left: Objects | None, right: Objects) -> bool:
+    """Whether two list-maps have the same items, in whatever order."""
+    return sorted(map(repr, left or ())) == sorted(map(repr, right))
 
 
 def _slim(obj: Object) -> Object:

@@ -33,6 +33,7 @@ from adsync.version import VERSION
 
 MERGE_PATCH = "application/merge-patch+json"  # RFC 7386
 JSON_PATCH = "application/json-patch+json"  # RFC 6902
+APPLY_PATCH = "application/apply-patch+yaml"  # server-side apply; JSON is YAML
 
 _POOL = 32  # sixteen status writes in flight, and room for reads, events and the lease
 _CONNECT_SECONDS = 5.0

@@ -118,4 +118,17 @@ class ModifyMembers:
         return f"members of {self.dn}: {self.told or f'+{len(self.add)} −{len(self.remove)}'}"
 
 
+@dataclass(frozen=True, slots=True)
+class DropResource:
+    """Delete an imported resource whose object has left the scope. Nothing is written to the directory, but the safety limits count it."""
+
+    guid: str
+    dn: str
+    why: str
+    verbs: tuple[Verb, ...] = (Verb.DELETE,)
+
+    def __str__(self) -> str:
+        return f"delete the imported resource of {self.dn}: {self.why}"
+
+
 Change: TypeAlias = Add | Modify | Move | Delete | ModifyMembers

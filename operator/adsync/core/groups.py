@@ -5,7 +5,7 @@ The scope and admins groups are never adopted: who may be managed must not be ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from adsync.core.changes import Add, Change, Edit, Modify, Move, Verb
@@ -39,6 +39,8 @@ class GroupWish:
     recorded: GroupDomainStatus
     agreed: Mapping[str, str]
     from_elsewhere: bool = False
+    linked: str = ""  # as in Claim
+    yields: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +61,14 @@ def group_attributes(spec: SyncedGroupSpec, rules: DomainRules) -> dict[str, str
 def plan_group(wish: GroupWish, rules: DomainRules, around: Surroundings) -> GroupPlan:
     """Raises InvalidSpec where the name can't be had."""
     check_sam(wish.name, SAM_GROUP_LIMIT, "spec.name")
-    found = find(_claim(wish), around.lookup)
+    found = find(group_claim(wish), around.lookup)
     if isinstance(found, Verdict):
         return GroupPlan(verdict=found)
     if found.entry is None:
         return _plan_new(wish, rules, found, around)
     if verdict := out_of_reach(found.entry, rules, around):
         return GroupPlan(found, verdict=verdict)
-    if verdict := _special(found.entry, rules):
+    if verdict := special(found.entry, rules):
         return GroupPlan(found, verdict=verdict)
     if found.adopting and (
         verdict := may_adopt(found.entry, rules.spec.adoption_policy, email="", entry_email="", from_elsewhere=wish.from_elsewhere)
@@ -77,22 +79,23 @@ def plan_group(wish: GroupWish, rules: DomainRules, around: Surroundings) -> Gro
 
 def plan_group_removal(wish: GroupWish, policy: DeletionPolicy, rules: DomainRules, around: Surroundings) -> GroupPlan:
     """As plan_user_removal: no changes and no verdict means that the resource may go, and a verdict that it goes as it is."""
-    found = find(replace(_claim(wish), name=""), around.lookup)
+    found = find(replace(group_claim(wish), name=""), around.lookup)
     if isinstance(found, Verdict):
         return GroupPlan(verdict=found)
     if found.entry is None or found.adopting:
         return GroupPlan(replace(found, entry=None))
-    if verdict := out_of_reach(found.entry, rules, around) or _special(found.entry, rules):
+    if verdict := out_of_reach(found.entry, rules, around) or special(found.entry, rules):
         return GroupPlan(found, verdict=verdict)
     return GroupPlan(found, removal_changes(policy, found, found.entry, rules))
 
 
-def _claim(wish: GroupWish) -> Claim:
+def group_claim(wish: GroupWish) -> Claim:
     guid = wish.recorded.object_guid or ""
-    return Claim(wish.owner, EntryKind.GROUP, guid, wish.name, origin=wish.recorded.origin)
+    return Claim(wish.owner, EntryKind.GROUP, guid, wish.name, origin=wish.recorded.origin, linked=wish.linked, yields=wish.yields)
 
 
-def _special(entry: Entry, rules: DomainRules) -> Verdict | None:
+def special(entry: Entry, rules: DomainRules) -> Verdict | None:
+    """Why a group must not be managed for what it is to the domain itself, if so."""
     for field, named in (("scopeGroup", rules.spec.scope_group), ("adminsGroup", rules.spec.admins_group)):
         if named and (entry.dn == DN.parse(named) if "=" in named else entry.sam.casefold() == named.casefold()):
             return Verdict(Reason.ADOPTION_REFUSED, f"{entry.dn} is the domain's {field}, which is never managed by a SyncedGroup")
@@ -125,12 +128,12 @@ def _plan_present(wish: GroupWish, rules: DomainRules, found: Found, entry: Entr
         edits.insert(0, Edit(SAM, entry.sam, wish.name))
     drift = () if found.adopting else tuple(edit for edit in edits if _agreed(wish, rules, edit))
     verbs = tuple(Verb.CLEAR_ATTRIBUTE for edit in edits if edit.new is None)
-    if not found.unmarkable:
+    changes: list[Change] = []
+    target = place_change(entry, found, wish.container, wish.agreed, ("name", wish.name, wish.name))
+    if not found.unmarkable and (edits or target is not None or not found.linked):
         mark = str(OwnerMark(wish.owner, found.origin))
         if entry.mark != mark:
             edits.append(Edit(rules.mark_attribute, entry.mark or None, mark, exact=True))
-    changes: list[Change] = []
-    target = place_change(entry, found, wish.container, wish.agreed, ("name", wish.name, wish.name))
     if target is not None:
         changes.append(Move(entry.guid, entry.dn, target))
     if edits:

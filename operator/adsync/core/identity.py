@@ -1,18 +1,20 @@
 """Which account in the directory is a resource's: found by recorded objectGUID, then by owner mark, then by name.
 
 found by   its mark                the account is
+link       ours, or none           ours: an imported resource names its object's GUID in a label, and is written by the operator itself
+link       another resource's      Conflict, unless that resource gives way (it is gone, or nothing is written under `direction: Import`)
 GUID       ours                    ours
 GUID       a foreign value         ours: the attribute was in use before us, so identity rests on the status
 GUID       empty                   not believed (a status can be forged): looked for further
 mark       ours                    ours, the status was lost
-name       another resource's      Conflict
+name       another resource's      Conflict, unless that is the imported twin, which gives way
 name       empty or foreign        a stranger's: adopted as the policy says, or AdoptionRefused
 nothing    –                       to be created
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,22 +59,29 @@ class Claim:
     name: str
     by_upn: bool = False
     origin: Origin | None = None  # as the status records it
+    linked: str = ""  # an objectGUID that is believed without a mark
+    yields: Collection[str] = ()  # owners whose mark gives way to this resource
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """`entry` is None where an account is to be created. `origin` says how it came, or is to come, to be ours. `mark` is None where
-    ours is not there: it is then `unmarkable` (a foreign value stands in its place) or yet to be written."""
+        ours is not there: it is then `unmarkable` (a foreign value stands in its place) or yet to be written. `linked`: it need not be written for
+    its own sake."""
 
     entry: Entry | None
     origin: Origin
     mark: OwnerMark | None = None
     unmarkable: bool = False
     adopting: bool = False
+    linked: bool = False
 
 
 def find(claim: Claim, lookup: Lookup) -> Found | Verdict:
     """Apply the table above. An account of the name that belongs to a stranger comes back as `adopting`: whether that may be is `may_adopt`'s."""
+    linked = lookup.by_guid(claim.linked) if claim.linked else None
+    if linked is not None and linked.kind is claim.kind:
+        return _linked(linked, claim)
     recorded = lookup.by_guid(claim.guid) if claim.guid else None
     if recorded is not None and recorded.kind is claim.kind:
         mark = OwnerMark.parse(recorded.mark)
@@ -92,6 +101,15 @@ def find(claim: Claim, lookup: Lookup) -> Found | Verdict:
     return _stranger(named, claim)
 
 
+def _linked(entry: Entry, claim: Claim) -> Found | Verdict:
+    mark = OwnerMark.parse(entry.mark)
+    if mark is not None and mark.owner == claim.owner:
+        return _ours(entry, mark, claim)
+    if mark is None or mark.owner in claim.yields:
+        return Found(entry, claim.origin or Origin.IMPORTED, unmarkable=mark is None and bool(entry.mark), linked=True)
+    return _belongs(entry, mark)
+
+
 def _ours(entry: Entry, mark: OwnerMark | None, claim: Claim) -> Found:
     return Found(entry, (mark.origin if mark else None) or claim.origin or Origin.ADOPTED, mark)
 
@@ -100,9 +118,13 @@ def _stranger(entry: Entry, claim: Claim) -> Found | Verdict:
     if entry.kind is not claim.kind:
         return Verdict(Reason.CONFLICT, f"the name {claim.name!r} is taken by the {entry.kind} {entry.dn}")
     mark = OwnerMark.parse(entry.mark)
-    if mark is not None:
-        return Verdict(Reason.CONFLICT, f"{entry.dn} belongs to {owner_in_words(mark.owner)}; rename this one, or clear the account's mark")
-    return Found(entry, Origin.ADOPTED, unmarkable=bool(entry.mark), adopting=True)
+    if mark is not None and mark.owner not in claim.yields:
+        return _belongs(entry, mark)
+    return Found(entry, Origin.ADOPTED, unmarkable=mark is None and bool(entry.mark), adopting=True)
+
+
+def _belongs(entry: Entry, mark: OwnerMark) -> Verdict:
+    return Verdict(Reason.CONFLICT, f"{entry.dn} belongs to {owner_in_words(mark.owner)}; rename this one, or clear the account's mark")
 
 
 def may_adopt(entry: Entry, policy: AdoptionPolicy, *, email: str, entry_email: str, from_elsewhere: bool) -> Verdict | None:

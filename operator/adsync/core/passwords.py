@@ -155,6 +155,9 @@ def plan_first_password(wish: PasswordWish, recorded: PasswordStatus | None, *, 
 
 
 def _unnamed(entry: Entry, pushed: PasswordDigest | None, recorded: PasswordStatus, origin: Origin) -> PasswordStep:
+    if origin is Origin.IMPORTED and pushed is None:
+        state, said = PasswordState.UNKNOWN, "passwords are never imported; set spec.passwordSecretRef to have it managed"
+        return PasswordStep(PasswordSource.NONE, state, said)
     if origin is not Origin.CREATED or pushed is not None:
         state, said = PasswordState.PENDING, "no Secret names a password; set spec.passwordSecretRef to have it managed"
         return PasswordStep(PasswordSource.NONE, state, said, pushed)

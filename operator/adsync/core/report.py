@@ -102,7 +102,7 @@ def group_entry(recorded: GroupDomainStatus, facts: GroupFacts, now: datetime) -
     if entry is not None and facts.found is not None:
         update = {"distinguished_name": str(entry.dn), "object_guid": entry.guid, "origin": facts.found.origin}
     if facts.agreed is not None:
-        update["last_synced"] = GroupLastSynced(**facts.agreed)
+        update["last_synced"] = GroupLastSynced.model_validate(facts.agreed)
         update["membership"] = facts.membership
     return new.model_copy(update=update)
 

@@ -10,7 +10,7 @@ there, ours             at most a Move and one Modify          deletionPolicy, t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from adsync.core.changes import Add, Change, Delete, Edit, Modify, Move, PasswordSource, Verb
@@ -51,6 +51,8 @@ class UserWish:
     retry_rejected: bool = False
     just_pushed: PasswordDigest | None = None  # the password that was written since `recorded` was
     unlock: str = ""  # the annotation unlock-requested-at
+    linked: str = ""  # as in Claim
+    yields: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ def user_claim(wish: UserWish, rules: DomainRules) -> Claim:
         name=wish.names.upn if by_upn else wish.names.sam,
         by_upn=by_upn,
         origin=wish.recorded.origin,
+        linked=wish.linked,
+        yields=wish.yields,
     )
 
 
@@ -162,16 +166,17 @@ def _plan_present(wish: UserWish, rules: DomainRules, found: Found, entry: Entry
             verbs.append(Verb.SUSPEND)
         if wish.agreed.get("suspended") == _flag(wish.suspended):
             drift = (*drift, suspension)
-    if not found.unmarkable:
-        mark = str(OwnerMark(wish.owner, found.origin, step.digest))
-        if entry.mark != mark:
-            edits.append(Edit(rules.mark_attribute, entry.mark or None, mark, exact=True))
     if step.source is PasswordSource.SECRET and rules.spec.password.must_change_at_next_logon:
         edits.append(Edit(PWD_LAST_SET, None, "0"))
     if wish.unlock and wish.unlock != wish.agreed.get(UNLOCKED) and entry.locked_out:
         edits.append(Edit(LOCKOUT_TIME, None, "0"))
     changes: list[Change] = []
     target = place_change(entry, found, wish.container, wish.agreed, ("username", wish.username, wish.names.cn))
+    writing = bool(edits) or target is not None or step.source is not PasswordSource.NONE
+    if not found.unmarkable and (writing or not found.linked):
+        mark = str(OwnerMark(wish.owner, found.origin, step.digest))
+        if entry.mark != mark:
+            edits.append(Edit(rules.mark_attribute, entry.mark or None, mark, exact=True))
     if target is not None:
         changes.append(Move(entry.guid, entry.dn, target))
     if edits or step.source is not PasswordSource.NONE:

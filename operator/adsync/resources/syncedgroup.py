@@ -132,6 +132,8 @@ class GroupLastSynced(Model):
     """The container that the spec named."""
     members_digest: Annotated[str, Field(max_length=128)] | None = None
     """A digest of the member set."""
+    in_scope: bool | None = None
+    """Whether the group has been in scope: leaving it later is then somebody's decision."""
 
 
 class GroupDomainStatus(Model):

@@ -155,7 +155,11 @@ class GroupSync(ObjectSync):
             plan = self._plan_members(resource, entry)
         if held is None:
             place.guard.withdraw(resource.key)
-        return self._report(resource, facts.with_members(held, planned, self._membership(plan, entry)))
+        return await self.members_written(resource, entry, facts.with_members(held, planned, self._membership(plan, entry)))
+
+    async def members_written(self, resource: Resource, _entry: Entry, facts: GroupFacts) -> float | None:
+        """The directory has the members that it shall have, as far as may be."""
+        return self._report(resource, facts)
 
     def _judge(
         self, resource: Resource, entry: Entry, plan: MembersPlan

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import NamedTuple
 
-from adsync.core.changes import Change, Delete, Modify, ModifyMembers, Verb
+from adsync.core.changes import Change, Delete, DropResource, Modify, ModifyMembers, Verb
 from adsync.core.identity import Verdict
 from adsync.core.safety import HeldChanges, Ledger, Limits, exceeded
 from adsync.resources.addomain import Safety
@@ -54,7 +54,7 @@ class Guard:
         """The look at a resource is over: what was let through for it and not made does not count any more."""
         self._under_way.pop(key, None)
 
-    def judge(self, key: Key, changes: Sequence[Change]) -> Verdict | None:
+    def judge(self, key: Key, changes: Sequence[Change | DropResource]) -> Verdict | None:
         """None where the changes may be made; the reason where they are held."""
         verbs = [verb for change in changes for verb in verbs_of(change)]
         self.finished(key)
@@ -80,7 +80,7 @@ class Guard:
         message = f"{said}; approve them on the ADDomain, or raise spec.safety"
         return Verdict(Reason.SAFETY_LIMIT, message)
 
-    def note(self, key: Key, change: Change) -> None:
+    def note(self, key: Key, change: Change | DropResource) -> None:
         """A change was made."""
         self.ledger.note(datetime.now(UTC), verbs_of(change), self.limits.window)
         if key in self._under_way:
@@ -109,10 +109,10 @@ class Guard:
         return self.held.approve(digest)
 
 
-def _exactly(change: Change) -> str:
+def _exactly(change: Change | DropResource) -> str:
     """A change in words that no other change has: what is approved is this and nothing else."""
     return f"{change} ({' '.join(change.remove)})" if isinstance(change, ModifyMembers) else str(change)
 
 
-def verbs_of(change: Change) -> tuple[Verb, ...]:
-    return change.verbs if isinstance(change, (Modify, Delete, ModifyMembers)) else ()
+def verbs_of(change: Change | DropResource) -> tuple[Verb, ...]:
+    return change.verbs if isinstance(change, (Modify, Delete, ModifyMembers, DropResource)) else ()

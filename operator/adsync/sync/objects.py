@@ -48,6 +48,7 @@ class ObjectSync(ABC):
         if resource is None or binding is None:
             place.reports.forget(key)
             place.guard.withdraw(key)
+            self.vanished(key)
             return None
         try:
             if resource.deleting or not binding.wanted or place.going:
@@ -85,6 +86,17 @@ class ObjectSync(ABC):
     @abstractmethod
     def name(self, resource: Resource) -> str:
         """The name that the resource claims."""
+
+    # --- what import and both ways add ---
+
+    read_only = False  # whether nothing may be written to the directory at all
+
+    def vanished(self, key: Key) -> None:  # noqa: B027 - nothing to do, unless something is imported
+        """A resource is gone, or no longer bound to this domain."""
+
+    async def let_go(self, _resource: Resource, _entry: Entry) -> Verdict | None:
+        """What else is to be done in the directory once the deletion policy is served; why it can't be done now, or None."""
+        return None
 
     # --- what they have in common ---
 
@@ -162,6 +174,8 @@ class ObjectSync(ABC):
         policy = self._deletion_policy(resource)
         carried_out = False
         for _ in range(ROUNDS):
+            if self.read_only:
+                break
             if not place.store.namespace_allowed(place.resource, resource.key.namespace):
                 self._released_as_is(
                     resource, Verdict(Reason.NAMESPACE_NOT_ALLOWED, f"the domain does not allow namespace {resource.key.namespace}")
@@ -179,6 +193,8 @@ class ObjectSync(ABC):
                     return self.stuck(resource, verdict)
                 break
             if not plan.changes:
+                if verdict := await self.let_go(resource, entry):
+                    return self.stuck(resource, verdict)
                 break
             if place.resource.spec.mode is Mode.OBSERVE:
                 return self.stuck(resource, Verdict(Reason.OBSERVING, "mode Observe: the deletion policy would be applied"), plan.changes)

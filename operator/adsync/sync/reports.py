@@ -83,6 +83,10 @@ class Reports:
         """Count a resource as it is recorded, without a look."""
         self._count(resource.key, domain, self._listed(resource, domain))
 
+    def is_told(self, resource: Resource, domain: Key) -> bool:
+        """Whether all that a domain has reported of a resource is written, and this is how it stands since."""
+        return (resource.key, domain) not in self._entries and self.store.resources.get(resource.key) is resource
+
     def unbound(self, resource: Resource) -> None:
         """Report on a resource that is bound to no domain at all."""
         if self._subject(resource) != _told(resource) or not resource.status.get("conditions") or resource.status.get("domains"):
@@ -149,8 +153,8 @@ class Reports:
 
     def _count(self, key: Key, domain: Key, entry: Entry | None) -> None:
         before = self._standings[domain].pop(key, None)
-        if before is not None:
-            self._at.pop((domain, before.guid), None)
+        if before is not None and self._at.get((domain, before.guid)) == key:
+            del self._at[domain, before.guid]
         if entry is None:
             return
         suspension = entry.suspension if isinstance(entry, UserDomainStatus) else None
@@ -229,6 +233,7 @@ def as_object(resource: Resource) -> dict[str, Any]:
         "name": resource.key.name,
         "uid": resource.uid,
         "resourceVersion": resource.version,
+        "generation": resource.generation,
         "finalizers": list(resource.finalizers),
     }
     if resource.deleting:

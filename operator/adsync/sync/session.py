@@ -16,6 +16,9 @@ from adsync.sync.dirty import DirtySet
 from adsync.sync.feed import Feed
 from adsync.sync.groups import GroupSync
 from adsync.sync.guard import Managed
+from adsync.sync.imports import Imports
+from adsync.sync.merging_groups import MergingGroups
+from adsync.sync.merging_users import MergingUsers
 from adsync.sync.store import GROUP, USER, Key
 from adsync.sync.users import UserSync
 from adsync.sync.wishes import owner_of
@@ -37,8 +40,9 @@ class Session:
         self.dirty = dirty
         self.beat = beat
         self.settled = settled
-        self.users = UserSync(place)
-        self.groups = GroupSync(place)
+        self.imports = Imports(place, self._mark, settled)
+        self.users: UserSync = MergingUsers(place, self.imports) if self.imports.active else UserSync(place)
+        self.groups: GroupSync = MergingGroups(place, self.imports) if self.imports.active else GroupSync(place)
         place.guard.count = self._managed
         place.members_changed, place.group_changed = self._members_changed, self._group_changed
         self._stale: set[str] = set()
@@ -47,6 +51,7 @@ class Session:
         self.feed: Feed | None = None
         self.full_at: datetime | None = None
         self._owners: dict[str, Key] = {}
+        self.imports.know_owners(self._owners)
         self._resync = asyncio.Event()
         self._progress = self._yielded = 0.0
 
@@ -67,6 +72,7 @@ class Session:
                 tasks.create_task(self._beat())
                 tasks.create_task(self._read_members())
                 tasks.create_task(self._tell_members())
+                tasks.create_task(self.imports.run())
                 for _ in range(_WORKERS):
                     tasks.create_task(self._work())
         except BaseExceptionGroup as group:
@@ -116,6 +122,8 @@ class Session:
         await self._read_protected()
         keys = place.store.bound_to(place.domain)
         self._owners = {owner_of(key, place.rules): key for key in keys}
+        self.imports.know_owners(self._owners)
+        self.imports.changed()
         for key in keys:
             self.dirty.add(key)
         place.metrics.full_sync_seconds.labels(place.name).observe(loop.time() - began)
@@ -135,13 +143,18 @@ class Session:
         users = memberships = 0
         for entry in self.place.mirror:
             mark = OwnerMark.parse(entry.mark)
-            if mark is None or mark.owner not in self._owners:
+            marked = mark is not None and mark.owner in self._owners
+            if not marked and not self.place.reports.recorded_at(self.place.domain, entry.guid):
                 continue
             if entry.kind is EntryKind.USER:
                 users += 1
             else:
                 memberships += len(self.place.mirror.members(entry.guid) or ())
         return Managed(users, memberships)
+
+    def _mark(self, key: Key) -> None:
+        if self.place.domain in self.place.store.bindings.get(key, ()):
+            self.dirty.add(key)
 
     def _changed(self, before: Entry | None, after: Entry | None) -> None:
         """The directory has news of an object: whoever owns it, or waits for its name, must look."""
@@ -157,7 +170,9 @@ class Session:
             keys |= store.claimants(kind, entry.sam)
             if entry.upn:
                 keys |= store.claimants(kind, entry.upn) | store.claimants(kind, entry.upn.partition("@")[0])
-            keys |= self.place.reports.recorded_at(self.place.domain, entry.guid)
+            keys |= self.place.reports.recorded_at(self.place.domain, entry.guid) | store.imported(self.place.domain, entry.guid)
+            if before is None or after is None or before.dn != after.dn:
+                self.imports.outer(entry.guid)
         if _matters_to_groups(before, after):
             wanting = [store.groups_wanting(user) for key in keys if key.kind == USER and (user := store.resources.get(key)) is not None]
             keys = keys.union(*wanting)
@@ -188,6 +203,7 @@ class Session:
                 if entry is None or place.mirror.members_read_at(guid) >= entry.usn_changed or guid in place.writing:
                     continue
                 await place.read_members(guid)
+                self.imports.outer(guid)
                 if guid in place.protected:
                     await self._read_protected()
                 mark = OwnerMark.parse(entry.mark)

@@ -104,6 +104,15 @@ class Resource:
     def requested(self) -> str:
         return self.annotations.get(names.RECONCILE_REQUESTED_AT, "")
 
+    @property
+    def imported_from(self) -> tuple[Key, str] | None:
+        """The domain and the objectGUID that an imported resource came from. Only in the domain's own namespace does a label say that."""
+        labels = self.labels
+        if labels.get(names.IMPORTED_LABEL) != "true":
+            return None
+        domain, guid = labels.get(names.DOMAIN_LABEL), labels.get(names.OBJECT_GUID_LABEL)
+        return (Key(DOMAIN, self.key.namespace, domain), guid) if domain and guid else None
+
     def reference(self) -> dict[str, Any]:
         """What an event is about."""
         metadata = {"namespace": self.key.namespace, "name": self.key.name, "uid": self.uid, "resourceVersion": self.version}
@@ -142,6 +151,7 @@ class Store:
         self._users: defaultdict[str, set[Key]] = defaultdict(set)  # namespace → users
         self._listed_in: defaultdict[tuple[str, str], set[Key]] = defaultdict(set)  # (namespace, user's name) → groups
         self._selecting: defaultdict[str, set[Key]] = defaultdict(set)  # namespace → groups with a selector
+        self._imported: defaultdict[tuple[Key, str], set[Key]] = defaultdict(set)  # (domain, objectGUID) → imported resources
 
     # --- what is asked ---
 
@@ -160,6 +170,10 @@ class Store:
     def users_in(self, namespace: str) -> list[Resource]:
         return [self.resources[key] for key in self._users.get(namespace, ())]
 
+    def imported(self, domain: Key, guid: str) -> set[Key]:
+        """The imported resources of an object."""
+        return self._imported.get((domain, guid), set())
+
     def groups_wanting(self, user: Resource) -> set[Key]:
         """The groups that list a user by name, or whose selector matches it."""
         selecting = {
@@ -175,7 +189,10 @@ class Store:
         return self.secrets.get((resource.key.namespace, ref.name)), ref.name, ref.key
 
     def older_claimant(self, resource: Resource, domain: Key, name: str) -> Resource | None:
-        """The oldest other resource that asks for the same name in the same domain, if it is older than this one."""
+        """The oldest other resource that asks for the same name in the same domain, if it is older than this one.
+
+        What was imported claims no name: it goes by its object, and gives way to what somebody wrote.
+        """
         rivals = [
             rival
             for key in self.claimants(resource.key.kind, name)
@@ -183,6 +200,7 @@ class Store:
             and (rival := self.resources[key]).age < resource.age
             and self.is_wanted(key, domain)
             and not rival.deleting
+            and not any(each.imported_from is not None and each.imported_from[0] == domain for each in (rival, resource))
         ]
         return min(rivals, key=lambda rival: rival.age, default=None)
 
@@ -299,6 +317,8 @@ class Store:
         self._rebind(resource.key)
         if resource.key.kind == USER:
             self._users[resource.key.namespace].add(resource.key)
+        if (source := resource.imported_from) is not None:
+            self._imported[source].add(resource.key)
         if resource.spec is None:
             return
         if resource.key.kind == GROUP:
@@ -315,6 +335,10 @@ class Store:
             for domain in self.bindings.pop(key, {}):
                 self._bound[domain].discard(key)
             self._users[key.namespace].discard(key)
+        if (source := resource.imported_from) is not None:
+            self._imported[source].discard(key)
+            if not self._imported[source]:
+                del self._imported[source]
         if resource.spec is None:
             return
         if key.kind == GROUP:

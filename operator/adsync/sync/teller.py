@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from adsync.core.domain_report import DomainFacts, Finding, count_reasons, domain_status
 from adsync.core.identity import Verdict
 from adsync.core.safety import digest_of
+from adsync.core.scope import Scope
 from adsync.metrics import Metrics
 from adsync.resources import names
 from adsync.resources.addomain import Mode
-from adsync.resources.addomain_status import DomainController, GroupCounts, PlannedChanges, UserCounts
+from adsync.resources.addomain_status import DomainController, GroupCounts, PlannedChanges, ScopeGroupStatus, UserCounts
 from adsync.resources.conditions import ConditionType, Reason
 from adsync.sync.guard import Guard
 from adsync.sync.reports import Reports, Standing
@@ -96,6 +97,8 @@ class Teller:
         facts.refused = ""
         facts.full_sync, facts.seen = session.full_at, datetime.now(UTC)
         facts.controller = self.controller
+        if session.imports.active and session.full_at is not None:
+            self._gather_scope(session.imports.scope, resource)
         if session.feed is not None and self.controller is not None:
             self.controller.highest_committed_usn = max(self.controller.highest_committed_usn or 0, session.feed.mark)
             self._metrics.feed_lag_seconds.labels(self.name).set(session.feed.lag)
@@ -109,6 +112,20 @@ class Teller:
         elif resource.spec is not None and resource.spec.mode is Mode.OBSERVE:
             said = "mode Observe: changes are planned and reported, nothing is written to the directory"
             facts.verdict, facts.planned = Verdict(Reason.OBSERVING, said), _planned(standings)
+
+    def _gather_scope(self, scope: Scope, resource: Resource) -> None:
+        facts, named = self.facts, resource.spec.scope_group if resource.spec is not None else ""
+        if scope.group is None:
+            missing = (
+                f"spec.scopeGroup {named!r} is not below the root container, or can't be read; nobody is imported or removed meanwhile"
+            )
+            facts.findings[ConditionType.SCOPE_FOUND] = Finding(False, "GroupNotFound", missing)
+            return
+        unread = "the members of a group in scope can't be read; nobody is removed meanwhile"
+        facts.findings[ConditionType.SCOPE_FOUND] = Finding(True, "Found") if scope.complete else Finding(False, "MembersUnknown", unread)
+        facts.scope_group = ScopeGroupStatus(
+            distinguished_name=str(scope.group.dn), members=len(scope.users) + len(scope.groups), elsewhere=scope.elsewhere
+        )
 
     def _measure(self, reasons: Mapping[str, Counter[Reason | None]]) -> None:
         gauge = self._metrics.resources

@@ -41,7 +41,7 @@ _SHOWN_GROUPS = 100
 
 
 @dataclass(slots=True)
-class _Done:
+class Done:
     """What was written in this look."""
 
     wrote: bool = False
@@ -56,7 +56,7 @@ class UserSync(ObjectSync):
         return str(resource.spec.username)
 
     async def sync(self, resource: Resource, binding: Binding) -> float | None:
-        place, done = self.place, _Done()
+        place, done = self.place, Done()
         checked = ""
         for _ in range(ROUNDS):
             resource = place.store.resources.get(resource.key, resource)
@@ -96,7 +96,7 @@ class UserSync(ObjectSync):
             return self.unproven(resource)
         return None
 
-    async def _write(self, resource: Resource, wish: UserWish, plan: UserPlan, done: _Done) -> bool:
+    async def _write(self, resource: Resource, wish: UserWish, plan: UserPlan, done: Done) -> bool:
         """Make the changes, in order. False where the plan has to be made again, from what was learnt."""
         place = self.place
         for change in plan.changes:
@@ -144,7 +144,7 @@ class UserSync(ObjectSync):
         else:
             await self.place.readback.by_guid(entry.guid)
 
-    def _refused(self, resource: Resource, wish: UserWish, message: str, done: _Done) -> None:
+    def _refused(self, resource: Resource, wish: UserWish, message: str, done: Done) -> None:
         done.refused = True
         digest = str(wish.password.digest) if wish.password.digest else None
         self.place.memory.refused[resource.key] = PasswordStatus(state=PasswordState.REJECTED, digest=digest, message=message)
@@ -166,14 +166,14 @@ class UserSync(ObjectSync):
 
     # --- reports ---
 
-    def _settled(self, resource: Resource, wish: UserWish, plan: UserPlan, done: _Done) -> float | None:
+    def _settled(self, resource: Resource, wish: UserWish, plan: UserPlan, done: Done) -> float | None:
         """Nothing is left to do, or nothing can be done: the plan's own verdict says which."""
         self.place.guard.withdraw(resource.key)
         return self._report(
             resource, self._facts(plan.verdict or _verdict(plan), wish, plan, done, equal=plan.verdict is None), wish.recorded
         )
 
-    def _facts(self, verdict: Verdict, wish: UserWish, plan: UserPlan, done: _Done, *, equal: bool = False) -> UserFacts:
+    def _facts(self, verdict: Verdict, wish: UserWish, plan: UserPlan, done: Done, *, equal: bool = False) -> UserFacts:
         entry = ours(plan.found, equal=equal)
         sent = plan.password is not None and plan.password.source is not PasswordSource.NONE
         return UserFacts(
@@ -239,7 +239,7 @@ class UserSync(ObjectSync):
     # --- going ---
 
     def removal_plan(self, resource: Resource, policy: DeletionPolicy) -> UserPlan:
-        wish = _bare_wish(resource, self.place, self._recorded(resource))
+        wish = bare_user_wish(resource, self.place, self._recorded(resource))
         return plan_user_removal(wish, policy, self.place.rules, self.place.around())
 
 
@@ -257,7 +257,7 @@ def _verdict(plan: UserPlan) -> Verdict:
     return Verdict(Reason.SYNCED, "")
 
 
-def _bare_wish(resource: Resource, place: Workplace, recorded: UserDomainStatus) -> UserWish:
+def bare_user_wish(resource: Resource, place: Workplace, recorded: UserDomainStatus) -> UserWish:
     """Enough to find what is ours: nothing is looked for by name when a resource goes."""
     return UserWish(
         owner=owner_of(resource.key, place.rules),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from adsync.core.dn import DN
 from adsync.core.groups import GroupWish, group_attributes
 from adsync.core.names import container_dn
@@ -25,6 +27,8 @@ def user_wish(
     *,
     retry_rejected: bool,
     just_pushed: PasswordDigest | None = None,
+    linked: str = "",
+    yields: Collection[str] = (),
 ) -> UserWish:
     """Raises InvalidSpec where the spec asks for what can't be."""
     spec = resource.spec
@@ -44,6 +48,8 @@ def user_wish(
         retry_rejected=retry_rejected,
         just_pushed=just_pushed,
         unlock=resource.annotations.get(names.UNLOCK_REQUESTED_AT, ""),
+        linked=linked,
+        yields=yields,
     )
 
 

@@ -64,7 +64,7 @@ CASES = [
     # no Secret named
     Case("no Secret, created", UNNAMED, (NONE, STATE.GENERATED)),
     Case("no Secret, adopted", UNNAMED, (NONE, STATE.PENDING), origin=Origin.ADOPTED),
-    Case("no Secret, imported", UNNAMED, (NONE, STATE.PENDING), origin=Origin.IMPORTED),
+    Case("no Secret, imported", UNNAMED, (NONE, STATE.UNKNOWN), origin=Origin.IMPORTED),
     Case("no Secret any more", UNNAMED, (NONE, STATE.PENDING), mark=OLD, digest=OLD),
     Case(
         "generated, then replaced by somebody",

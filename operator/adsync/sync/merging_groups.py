@@ -1,0 +1,333 @@
+"""One group under Import or Bidirectional: its fields as a user's, then its members as sets (core/merge.py).
+
+The directory's set is everybody below the group, however nested; the resource's is what it lists. Nested members are never written as direct
+ones, and one that is taken out of the outer group's resource is set back. A group whose members a selector chooses, or that does not say
+anything about members, takes nothing back from the directory: its members are written as under Export.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from adsync.core.both import group_attributes_of, group_in_directory, group_in_spec
+from adsync.core.entries import Entry, EntryKind
+from adsync.core.groups import GroupPlan, GroupWish, agreed_group, group_claim, plan_group, plan_group_removal, special
+from adsync.core.identity import Verdict, find, may_adopt
+from adsync.core.members import MembersPlan, WantedMember
+from adsync.core.merge import Merged, base_from_digest, members_digest, merge, merge_members
+from adsync.core.report import GroupFacts
+from adsync.core.scope import Flat, flatten
+from adsync.core.users import out_of_reach
+from adsync.resources.addomain import Mode
+from adsync.resources.common import DeletionPolicy
+from adsync.resources.conditions import Reason
+from adsync.resources.syncedgroup import MembershipPolicy
+from adsync.sync.groups import GroupSync
+from adsync.sync.merging import AGAIN, Again, Merging
+from adsync.sync.objects import ROUNDS
+from adsync.sync.store import USER, Binding, Key, Resource
+from adsync.sync.wishes import bare_group_wish, group_wish
+
+_IN_SCOPE = "in_scope"
+_DIGEST = "members_digest"
+
+
+@dataclass(slots=True)
+class Done:
+    """What was done in this look."""
+
+    wrote: bool = False
+    checked: bool = False  # the group was read afresh
+
+
+class MergingGroups(Merging, GroupSync):
+    """Looks at groups."""
+
+    async def sync(self, resource: Resource, binding: Binding) -> float | None:
+        done = Done()
+        for _ in range(ROUNDS):
+            resource = self.place.store.resources.get(resource.key, resource)
+            outcome = await self._round(resource, binding, done)
+            if not isinstance(outcome, Again):
+                return outcome
+        return self.stuck(resource, Verdict(Reason.CONTESTED, "one of the two sides keeps changing while the other is written"))
+
+    async def _round(self, resource: Resource, binding: Binding, done: Done) -> float | Again | None:
+        place, wish = self.place, self._wish(resource, binding)
+        if self.imports.is_imported(resource):
+            outcome = await self.leave(resource, wish.linked)
+            if not isinstance(outcome, Again):
+                return outcome
+        found = find(group_claim(wish), place.mirror)
+        if isinstance(found, Verdict):
+            return self.stuck(resource, found)
+        entry, merged = found.entry, Merged()
+        if entry is None:
+            plan = self._plan_absent(wish)
+        else:
+            merged = self._merge(resource, wish, entry)
+            wish = replace(wish, name=merged.values["name"], attributes=group_attributes_of(merged.values, place.rules))
+            left = self.out_of_scope(entry, has_been_in=_IN_SCOPE in wish.agreed)
+            plan = GroupPlan(found, verdict=left) if left else self._plan(wish, entry)
+        if plan.verdict is not None:
+            return self._report(resource, GroupFacts(plan.verdict, found=plan.found))
+        if plan.changes or entry is None:
+            return await self._carry_to_directory(resource, wish, plan, merged, done)
+        if merged.to_resource:
+            return await self._carry_to_resource(resource, wish, merged, done)
+        if verdict := await self._belong(resource, entry, wish):
+            return self._report(resource, GroupFacts(verdict, found=plan.found))
+        return await self._members(resource, wish, plan, entry, done)
+
+    async def _carry_to_directory(
+        self, resource: Resource, wish: GroupWish, plan: GroupPlan, merged: Merged, done: Done
+    ) -> float | Again | None:
+        """As a look of Export does it."""
+        place, entry = self.place, plan.found.entry if plan.found else None
+        if verdict := self._hindrance(resource, plan.changes, entry):
+            return self._report(resource, GroupFacts(verdict, found=plan.found, planned=plan.changes))
+        if entry is None and await self.found_by_read(resource):
+            return AGAIN
+        if entry is not None and not done.checked:
+            done.checked = True
+            if await place.recheck(entry.guid) != entry or entry.guid in place.protected:
+                return AGAIN
+        if not await self.hold(resource):
+            return None
+        if await self._write(resource, wish, plan):
+            done.wrote = True
+            self.tell_conflicts(resource, merged)
+        return AGAIN
+
+    async def _members(self, resource: Resource, wish: GroupWish, plan: GroupPlan, entry: Entry, done: Done) -> float | None:
+        agreed = agreed_group(wish, self.place.rules)
+        if not self.read_only and not wish.linked and (_IN_SCOPE in wish.agreed or entry.guid in self.imports.scope):
+            agreed[_IN_SCOPE] = "true"
+        facts = GroupFacts(Verdict(Reason.SYNCED, ""), found=plan.found, agreed=agreed, wrote=done.wrote)
+        if not resource.spec.manages_membership and not self.imports.is_imported(resource):
+            self.place.guard.withdraw(resource.key)
+            return self._report(resource, facts)
+        if resource.spec.member_selector is not None and not self.read_only:
+            return await self._sync_members(resource, entry, facts)
+        return await self._sync_both(resource, entry, facts)
+
+    # --- the group itself ---
+
+    def _wish(self, resource: Resource, binding: Binding) -> GroupWish:
+        place, linked = self.place, self.imports.linked(resource)
+        entry = place.mirror.by_guid(linked) if linked else place.mirror.by_sam(resource.spec.name)
+        wish = group_wish(resource, place.resource, binding, place.rules, self._recorded(resource))
+        return replace(wish, linked=linked, yields=self.imports.yields(resource, entry))
+
+    def _merge(self, resource: Resource, wish: GroupWish, entry: Entry) -> Merged:
+        spec = self.place.rules.spec
+        return merge(
+            {name: str(value) for name, value in wish.agreed.items()},
+            group_in_spec(resource.spec),
+            group_in_directory(entry, self.place.rules),
+            spec.authority,
+            imported=self.imports.is_imported(resource),
+            import_only=self.read_only,
+        )
+
+    def _plan(self, wish: GroupWish, entry: Entry) -> GroupPlan:
+        place = self.place
+        if not self.read_only:
+            return plan_group(wish, place.rules, place.around())
+        found = find(group_claim(wish), place.mirror)
+        if isinstance(found, Verdict):
+            return GroupPlan(verdict=found)
+        verdict = out_of_reach(entry, place.rules, place.around()) or special(entry, place.rules)
+        if verdict is None and found.adopting:
+            policy = place.rules.spec.adoption_policy
+            verdict = may_adopt(entry, policy, email="", entry_email="", from_elsewhere=wish.from_elsewhere)
+        return GroupPlan(found, verdict=verdict)
+
+    def _plan_absent(self, wish: GroupWish) -> GroupPlan:
+        if not self.read_only:
+            return plan_group(wish, self.place.rules, self.place.around())
+        said = f"there is no group {wish.name!r} in the directory, and direction Import creates none"
+        return GroupPlan(verdict=Verdict(Reason.OUT_OF_SCOPE, said))
+
+    async def _carry_to_resource(self, resource: Resource, wish: GroupWish, merged: Merged, done: Done) -> float | Again | None:
+        """Write what the directory has won to the spec."""
+        place = self.place
+        if place.resource.spec.mode is Mode.OBSERVE:
+            said = f"mode Observe: spec would be changed: {', '.join(merged.to_resource)}"
+            return self._report(resource, GroupFacts(Verdict(Reason.OBSERVING, said)))
+        if not await self.write_spec(resource, {name: merged.values[name] for name in merged.to_resource}):
+            return 0.0
+        done.wrote = True
+        self.tell_conflicts(resource, merged)
+        told = "; ".join(f"{name}: {merged.values[name] or '(none)'}" for name in merged.to_resource)
+        if self.read_only and all(wish.agreed.get(name) == merged.values[name] for name in merged.to_resource):
+            place.reports.event(resource, "SetBack", f"direction Import: set back what was edited: {told}", warning=True)
+        else:
+            place.reports.event(resource, "Imported", f"from the directory: {told}")
+        return AGAIN
+
+    async def _belong(self, resource: Resource, entry: Entry, wish: GroupWish) -> Verdict | None:
+        scope = self.imports.scope
+        if self.read_only or self.imports.is_imported(resource) or not scope.complete:
+            return None
+        return None if entry.guid in scope or _IN_SCOPE in wish.agreed else await self.join(resource, entry)
+
+    # --- members of both sides ---
+
+    async def _sync_both(self, resource: Resource, entry: Entry, facts: GroupFacts) -> float | None:
+        place = self.place
+        flat = await self._read_below(entry)
+        if not flat.complete:
+            said = "the members of the group, or of one in it, can't be read"
+            return self._report(resource, GroupFacts(Verdict(Reason.PROGRESSING, said), found=facts.found))
+        if self.read_only:
+            return await self._finish_members(resource, entry, facts)
+        place.writing.add(entry.guid)
+        try:
+            return await self._write_members(resource, entry, facts)
+        finally:
+            place.writing.discard(entry.guid)
+            place.group_changed(entry.guid)
+            if facts.wrote_members:
+                self.imports.outer(entry.guid)
+
+    async def _read_below(self, entry: Entry) -> Flat:
+        """Everybody below a group. Lists that are not known are read first."""
+        place, seen = self.place, set[str]()
+        while True:
+            flat = flatten(entry.guid, place.rules.container, place.mirror)
+            if flat.complete:
+                return flat
+            waiting = [entry.guid]
+            unknown = ""
+            walked: set[str] = set()
+            while waiting and not unknown:
+                each = waiting.pop()
+                members = place.mirror.members(each)
+                if members is None:
+                    unknown = each
+                    break
+                walked.add(each)
+                nested = (group for guid in members if (group := place.mirror.by_guid(guid)) is not None and group.kind is EntryKind.GROUP)
+                waiting += [group.guid for group in nested if group.guid not in walked]
+            if not unknown or unknown in seen:
+                return flat
+            seen.add(unknown)
+            await place.read_members(unknown)
+
+    def _sets(self, resource: Resource, entry: Entry) -> tuple[Flat, dict[str, str], frozenset[str], frozenset[str]]:
+        """Everybody below the group, their objectGUIDs by the name of their resource, the directory's set and the resource's, by name."""
+        flat = flatten(entry.guid, self.place.rules.container, self.place.mirror)
+        named = {name: guid for guid in flat.users if (name := self.imports.member_name(guid, resource.key.namespace)) is not None}
+        listed = frozenset(member.name for member in resource.spec.members or ())
+        return flat, named, frozenset(named), listed
+
+    def _merged_members(self, resource: Resource, entry: Entry) -> tuple[Flat, dict[str, str], frozenset[str]]:
+        place, key = self.place, resource.key
+        flat, named, there, listed = self._sets(resource, entry)
+        if self.read_only:
+            return flat, named, there
+        base = place.memory.members.get(key)
+        if base is None:
+            recorded = self._recorded(resource).last_synced
+            keep_all = not self.imports.is_imported(resource) and resource.spec.membership_policy is not MembershipPolicy.EXACT
+            found = base_from_digest(
+                recorded.members_digest if recorded else None, listed, there, place.rules.spec.authority, keep_all=keep_all
+            )
+            if found.conflict:
+                winner = place.rules.spec.authority
+                said = f"the members were changed on both sides while nobody looked; {winner} wins"
+                place.reports.event(resource, "Conflict", said, warning=True)
+            base = place.memory.members[key] = found.members
+        result = merge_members(base, listed, there)
+        nested = {name for name in there - result if named[name] in flat.nested}
+        return flat, named, result | nested
+
+    def _plan_members(self, resource: Resource, entry: Entry) -> MembersPlan:
+        if resource.spec.member_selector is not None and not self.read_only:
+            return super()._plan_members(resource, entry)
+        place = self.place
+        flat, named, result = self._merged_members(resource, entry)
+        wanted = [
+            WantedMember(name, guid=named[name]) if name in named else self._member(Key(USER, resource.key.namespace, name))
+            for name in sorted(result)
+        ]
+        privileged = self._privileged(set(flat.direct))
+        going = {guid for name, guid in named.items() if name not in result and guid in flat.direct and guid not in privileged}
+        coming = {member.guid for member in wanted if member.guid and not member.pending} - flat.users
+        primary = place.mirror.primary_members(entry)
+        return MembersPlan(
+            add=tuple(sorted(coming - primary)),
+            remove=tuple(sorted(going)),
+            desired=len(result),
+            applied=len(result & named.keys()),
+            foreign=len(flat.users) - len(result & named.keys()),
+            pending=tuple(member for member in wanted if member.pending),
+        )
+
+    async def members_written(self, resource: Resource, entry: Entry, facts: GroupFacts) -> float | None:
+        if facts.verdict.reason is not Reason.SYNCED or (resource.spec.member_selector is not None and not self.read_only):
+            return self._report(resource, facts)
+        return await self._finish_members(resource, entry, facts)
+
+    async def _finish_members(self, resource: Resource, entry: Entry, facts: GroupFacts) -> float | None:
+        """The directory has what it shall have; now the resource, and what both agree on."""
+        place, key = self.place, resource.key
+        flat, named, result = self._merged_members(resource, entry)
+        listed = frozenset(member.name for member in resource.spec.members or ())
+        membership = self._membership(self._plan_members(resource, entry), entry)
+        if result != listed:
+            if place.resource.spec.mode is Mode.OBSERVE:
+                said = f"mode Observe: spec.members would be changed: {_difference(listed, result)}"
+                return self._report(resource, facts.with_members(Verdict(Reason.OBSERVING, said), (), membership))
+            if not await self.write_spec(resource, {"members": [{"name": name} for name in sorted(result)]}):
+                return 0.0
+            self._tell_members(resource, flat, named, listed, result)
+            facts = replace(facts, wrote=True)
+            resource = place.store.resources.get(key, resource)
+        both = result & named.keys()
+        place.memory.members[key] = frozenset(both)
+        assert facts.agreed is not None
+        facts = replace(facts, agreed={**facts.agreed, _DIGEST: members_digest(both)})
+        membership = self._membership(self._plan_members(resource, entry), entry)
+        return self._report(resource, facts.with_members(None, (), membership))
+
+    def _tell_members(self, resource: Resource, flat: Flat, named: dict[str, str], listed: frozenset[str], result: frozenset[str]) -> None:
+        place = self.place
+        recorded = self._recorded(resource).last_synced
+        digest = recorded.members_digest if recorded else None
+        told = f"members: {_difference(listed, result)}"
+        inner = {
+            name: group.sam
+            for name in (result - listed) & named.keys()
+            if (holder := flat.nested.get(named[name])) is not None and (group := place.mirror.by_guid(holder)) is not None
+        }
+        edited = self.read_only and digest is not None and members_digest(result) == digest
+        base = place.memory.members.get(resource.key, frozenset())
+        back = {name: group for name, group in inner.items() if edited or name in base}
+        if back:
+            through = ", ".join(f"{name} (through {group})" for name, group in sorted(back.items())[:10])
+            said = f"set back: members of an inner group can't be taken out of the outer one: {through}; change the inner group"
+            place.reports.event(resource, "SetBack", said, warning=True)
+        if edited:
+            place.reports.event(resource, "SetBack", f"direction Import: set back what was edited: {told}", warning=True)
+        elif result - listed - back.keys() or listed - result:
+            place.reports.event(resource, "Imported", f"from the directory: {told}")
+
+    # --- going ---
+
+    def vanished(self, key: Key) -> None:
+        self.place.memory.members.pop(key, None)
+        super().vanished(key)
+
+    def removal_plan(self, resource: Resource, policy: DeletionPolicy) -> GroupPlan:
+        place, linked = self.place, self.imports.linked(resource)
+        wish = bare_group_wish(resource, place.rules, self._recorded(resource))
+        wish = replace(wish, linked=linked, yields=self.imports.yields(resource, place.mirror.by_guid(linked) if linked else None))
+        return plan_group_removal(wish, policy, place.rules, place.around())
+
+
+def _difference(before: frozenset[str], after: frozenset[str]) -> str:
+    told = [f"+{name}" for name in sorted(after - before)] + [f"−{name}" for name in sorted(before - after)]
+    more = f" and {len(told) - 10} more" if len(told) > 10 else ""
+    return ", ".join(told[:10]) + more
