@@ -143,7 +143,8 @@ class GroupSync(ObjectSync):
                     if await place.refresh(guid) is None:
                         place.members_changed({guid})
                 return 0.0
-            place.guard.note(resource.key, change)
+            if change.remove:  # else others may be held meanwhile, and have to stay so
+                place.guard.note(resource.key, change)
             facts = facts.having_written()
             place.mirror.changed_members(entry.guid, place.mirror.members_read_at(entry.guid), change.add, change.remove)
             place.members_changed({*change.add, *change.remove})

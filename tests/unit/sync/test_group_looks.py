@@ -1,0 +1,227 @@
+"""Whole looks at a group's members against a directory that does what AD does: nobody goes on the ground of a list that may not be complete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from adsync.core.changes import Change, ModifyMembers
+from adsync.core.entries import Entry, EntryKind
+from adsync.core.owner import OwnerMark, owner_id
+from adsync.directory.model import Link
+from adsync.errors import IncompleteRead, NoSuchObject
+from adsync.resources.conditions import Reason
+from adsync.resources.syncedgroup import GroupDomainStatus
+from adsync.resources.synceduser import Origin
+from adsync.sync.groups import GroupSync
+from adsync.sync.store import GROUP, USER
+from tests.unit.core.support import ROOT, entry
+from tests.unit.sync.support import CORP, group_key, obj, user, user_key
+from tests.unit.sync.test_looks import Directory, Place
+
+FINANCE = "00000000-0000-0000-0000-00000000f1f1"
+STRANGER = "00000000-0000-0000-0000-0000000000ff"
+GENEROUS = {"safety": {"minRemovals": 10000}}
+
+
+def guid(number: int) -> str:
+    return f"00000000-0000-0000-0000-1{number:011}"
+
+
+def person(number: int) -> Entry:
+    """The account of SyncedUser team-a/p<number>."""
+    mark = OwnerMark(owner_id("prod-1", "user", "team-a", f"p{number}"), Origin.CREATED)
+    return entry(guid(number), f"p{number}", mark=str(mark), sid=f"S-1-5-21-1-2-3-{2000 + number}")
+
+
+def finance(**changes: Any) -> Entry:
+    mark = OwnerMark(owner_id("prod-1", "group", "team-a", "finance"), Origin.CREATED)
+    given = {
+        "kind": EntryKind.GROUP,
+        "upn": "",
+        "user_account_control": 0,
+        "primary_group": 0,
+        "mark": str(mark),
+        "dn": f"CN=finance,{ROOT}",
+    }
+    return entry(FINANCE, "finance", **(given | changes))
+
+
+class Groups(Directory):
+    """With members. `hidden` are members that nobody has told us of yet."""
+
+    def __init__(self, *entries: Entry, members: Set[str] = frozenset()) -> None:
+        super().__init__(*entries)
+        self.members = set(members)
+        self.member_reads = 0
+        self.incomplete = False
+        self.gone: set[str] = set()
+
+    async def read_members(self, guid: str) -> list[Link]:
+        self.member_reads += 1
+        if self.incomplete:
+            raise IncompleteRead("the answer was cut")
+        return [Link(guid=each, dn=f"CN={each},{ROOT}") for each in sorted(self.members)]
+
+    def by_others(self, change: Callable[[set[str]], object]) -> None:
+        """A member list that somebody else changes."""
+        change(self.members)
+        self._moved()
+
+    def _moved(self) -> None:
+        known = self.ad.entries[FINANCE]
+        self.ad.entries[FINANCE] = replace(known, usn_changed=known.usn_changed + 1)
+
+    async def apply(self, change: Change, password: SecretStr | None = None) -> None:
+        if not isinstance(change, ModifyMembers):
+            await super().apply(change, password)
+            return
+        if {*change.add, *change.remove} & self.gone:
+            raise NoSuchObject("a member is gone")
+        assert 0 < len(change.add) + len(change.remove) <= 1000
+        self.written.append(change)
+        self.members = (self.members | set(change.add)) - set(change.remove)
+        self._moved()
+
+
+class Site(Place):
+    """The domain with one group and people; the mirror holds what a sweep has found of them, and of the members unless `unread`."""
+
+    def __init__(self, people: int, members: Set[str], *, unread: bool = False, **spec: Any) -> None:
+        entries = [finance(), entry(STRANGER, "stranger", sid="S-1-5-21-1-2-3-1900"), *map(person, range(people))]
+        super().__init__(*entries, **(GENEROUS | spec))
+        self.groups_directory = Groups(*entries, members=members)
+        self.work.directory = self.groups_directory  # type: ignore[assignment]
+        self.work.readback._directory = self.groups_directory  # type: ignore[assignment]
+        if not unread:
+            self.work.mirror.put_members(FINANCE, finance().usn_changed, set(members))
+        self.told: set[str] = set()
+        self.work.members_changed = self.told.update
+        self.groups = GroupSync(self.work)
+        for number in range(people):
+            self.store.put(USER, user(f"p{number}"))
+
+    async def look_at(self, *names: str, **spec: Any) -> GroupDomainStatus:
+        """One look at the group with these members wanted, and what it reports."""
+        known = self.store.resources.get(group_key())
+        members = [{"name": name} for name in names]
+        given = {"name": "finance", "domains": [{"name": "corp"}], "members": members, **spec}
+        self.store.put(GROUP, obj(GROUP, "finance", given, meta={"generation": known.generation + 1 if known else 1}))
+        self.pause = await self.groups.look(group_key())
+        status = self.reports.recorded(self.store.resources[group_key()], CORP)
+        assert isinstance(status, GroupDomainStatus)
+        return status
+
+    @property
+    def written(self) -> list[Change]:
+        return self.groups_directory.written
+
+
+async def test_one_in_and_one_out_is_one_small_write_without_reading_the_list() -> None:
+    site = Site(3, {guid(0), guid(1)})
+    status = await site.look_at("p1", "p2")
+    (change,) = site.written
+    assert isinstance(change, ModifyMembers)
+    assert (change.add, change.remove, change.told) == ((guid(2),), (guid(0),), "+p2, −p0")
+    assert site.groups_directory.member_reads == 0
+    assert site.told == {guid(0), guid(2)}
+    assert status.reason is Reason.SYNCED
+    assert status.membership is not None
+    assert (status.membership.desired, status.membership.applied, status.membership.foreign) == (2, 2, 0)
+    assert site.events.said == [("MembersChanged", f"CN=finance,{ROOT}: +p2, −p0")]
+    assert (await site.look_at("p1", "p2")).last_sync_time == status.last_sync_time
+    assert len(site.written) == 1
+
+
+async def test_a_list_that_could_not_be_read_to_its_end_takes_nobody_out() -> None:
+    site = Site(2, {guid(0), guid(1)}, unread=True)
+    site.groups_directory.incomplete = True
+    status = await site.look_at("p1", membershipPolicy="Exact")
+    assert status.reason is Reason.DIRECTORY_ERROR
+    assert site.written == []
+    assert site.pause is not None
+    site.groups_directory.incomplete = False
+    assert (await site.look_at("p1", membershipPolicy="Exact")).reason is Reason.SYNCED
+    assert site.groups_directory.members == {guid(1)}
+
+
+async def test_a_list_that_others_have_changed_since_is_read_again_before_it_is_written() -> None:
+    site = Site(3, {guid(0)})
+    site.groups_directory.by_others(lambda members: members.update({STRANGER, guid(2)}))
+    status = await site.look_at("p0", "p1", membershipPolicy="Exact")
+    assert site.groups_directory.members == {guid(0), guid(1)}
+    assert site.groups_directory.member_reads == 1
+    assert status.membership is not None
+    assert (status.membership.applied, status.membership.foreign) == (2, 0)
+
+
+async def test_a_list_that_turns_out_incomplete_before_the_write_takes_nobody_out() -> None:
+    site = Site(3, {guid(0), guid(1)})
+    site.groups_directory.by_others(lambda members: members.add(STRANGER))
+    site.groups_directory.incomplete = True
+    assert (await site.look_at("p2", membershipPolicy="Exact")).reason is Reason.DIRECTORY_ERROR
+    assert site.written == []
+
+
+async def test_a_member_that_is_gone_has_its_own_resource_look_and_holds_up_nobody() -> None:
+    site = Site(2, set())
+    site.groups_directory.gone.add(guid(0))
+    del site.groups_directory.ad.entries[guid(0)]
+    await site.look_at("p0", "p1")
+    assert site.written == []
+    assert site.pause == 0.0
+    assert guid(0) in site.told
+    status = await site.look_at("p0", "p1")
+    assert site.groups_directory.members == {guid(1)}
+    assert status.membership is not None
+    assert [each.user for each in status.membership.pending or ()] == ["p0"]
+
+
+async def test_a_group_that_became_privileged_is_not_written() -> None:
+    site = Site(2, {guid(0)})
+    site.groups_directory.protected[FINANCE] = "it is in Domain Admins"
+    assert (await site.look_at("p1")).reason is not Reason.SYNCED
+    assert site.pause == 0.0
+    status = await site.look_at("p1")
+    assert status.reason is Reason.PROTECTED
+    assert "Domain Admins" in (status.message or "")
+    assert site.written == []
+
+
+async def test_too_many_removals_are_held_as_a_whole_and_approved_as_a_whole() -> None:
+    """More than one operation's worth: the approval covers all of them, and who joins does not wait."""
+    leaving = {guid(number) for number in range(1500)}
+    site = Site(1501, leaving, safety={"minRemovals": 5, "maxRemovals": "10%"})
+    status = await site.look_at("p1500")
+    assert status.reason is Reason.SAFETY_LIMIT
+    assert site.groups_directory.members == leaving | {guid(1500)}
+    assert status.membership is not None
+    assert status.membership.applied == 1
+    planned = site.work.guard.planned()
+    assert planned is not None
+    assert planned.digest is not None
+    assert site.work.guard.approve(planned.digest) == [str(group_key())]
+    assert (await site.look_at("p1500")).reason is Reason.SYNCED
+    assert site.groups_directory.members == {guid(1500)}
+
+
+@pytest.mark.parametrize("policy", ["Managed", "Exact"])
+async def test_a_user_that_is_gone_leaves_the_group(policy: str) -> None:
+    """Its account with our mark is not a stranger's."""
+    site = Site(2, {guid(0), guid(1), STRANGER})
+    site.store.remove(USER, "team-a", "p0")
+    assert user_key("p0") not in site.store.resources
+    await site.look_at("p0", "p1", membershipPolicy=policy)
+    assert site.groups_directory.members == {guid(1)} | ({STRANGER} if policy == "Managed" else set())
+
+
+async def test_observe_plans_and_writes_nothing() -> None:
+    site = Site(2, {guid(0)}, mode="Observe")
+    status = await site.look_at("p1")
+    assert status.reason is Reason.OBSERVING
+    assert status.planned_changes == [f"members of CN=finance,{ROOT}: +p1, −p0"]
+    assert site.written == []
