@@ -108,6 +108,37 @@ def test_nothing_is_to_be_created() -> None:
     assert found(CLAIM) == Found(None, Origin.CREATED)
 
 
+LINKED = replace(UNRECORDED, linked=GUID, name="renamed")
+
+
+@pytest.mark.parametrize(("mark", "unmarkable"), [("", False), (FOREIGN, True)])
+def test_by_link_without_a_mark(mark: str, unmarkable: bool) -> None:
+    account = entry(mark=mark)
+    assert found(LINKED, account) == Found(account, Origin.IMPORTED, unmarkable=unmarkable, linked=True)
+
+
+def test_by_link_with_our_mark() -> None:
+    account, other = ours(), ours(OTHER, "other")
+    assert found(LINKED, other, account) == Found(account, Origin.CREATED, OwnerMark(OWNER, Origin.CREATED))
+
+
+def test_by_link_another_resources_unless_it_gives_way() -> None:
+    account = entry(mark=THEIRS)
+    assert "belongs to SyncedUser team-b/other" in conflict(LINKED, account)
+    assert found(replace(LINKED, yields=(STRANGER,)), account) == Found(account, Origin.IMPORTED, linked=True)
+
+
+def test_a_link_to_nothing_or_to_another_kind_says_nothing() -> None:
+    for there in ([], [entry(kind=EntryKind.GROUP)]):
+        assert found(LINKED, *there) == Found(None, Origin.CREATED)
+
+
+def test_by_name_the_imported_twin_gives_way() -> None:
+    account = entry(mark=THEIRS)
+    assert found(replace(UNRECORDED, yields=(STRANGER,)), account) == Found(account, Origin.ADOPTED, adopting=True)
+    assert "belongs to" in conflict(replace(UNRECORDED, yields=("somebody else",)), account)
+
+
 def test_the_origin_comes_from_the_mark_then_from_the_record() -> None:
     unsaid = replace(ours(), mark=OWNER)
     assert found(CLAIM, unsaid).origin is Origin.ADOPTED
