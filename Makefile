@@ -65,6 +65,14 @@ cluster: system venv lab ## tests on a real node (needs root): the image is buil
 	@lab/install-packages node-packages.txt
 	$(PY) -m pytest -rs -s tests/cluster
 
+.PHONY: kind-demo
+kind-demo: ## with Docker and kind: a cluster, a domain controller as a pod, the chart, the examples
+	@$(PYTHON) -m lab.kind.demo
+
+.PHONY: kind-stop
+kind-stop: ## delete that cluster
+	@$(PYTHON) -m lab.kind.demo --stop
+
 .PHONY: bench
 bench: system venv lab ## measure, print a table, keep the result as a file
 	@$(PY) -m benchmarks

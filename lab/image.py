@@ -16,6 +16,7 @@ from lab.processes import LabError
 
 IMAGE = "localhost/adsync:lab"
 PAUSE = "localhost/adsync-pause:lab"
+DC = "localhost/adsync-dc:lab"
 BASE = "localhost/adsync-base:bookworm"
 # A machine behind a proxy of its own trusts it by its own list of CAs; so must the build, and only the build.
 TRUSTED = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -47,14 +48,19 @@ def base() -> str:
     return BASE
 
 
-def build(tag: str = IMAGE) -> str:
-    """Build the image from this work tree; what has not changed is taken from the last build."""
-    trust = ["--volume", f"{TRUSTED}:{TRUSTED}:ro"] if TRUSTED.exists() else []
+def build(tag: str = IMAGE, file: str = "Containerfile") -> str:
+    """Build an image from this work tree; what has not changed is taken from the last build."""
+    trust = ["--volume", f"{TRUSTED}:{TRUSTED}:ro"] if TRUSTED.exists() and tag == IMAGE else []
     _run(
         "buildah", "build", "--quiet", "--isolation", "chroot", "--network", "host", "--layers", *trust, "--build-arg", f"BASE={base()}",
-        "--tag", tag, "--file", "Containerfile", ".",
+        "--tag", tag, "--file", file, ".",
     )  # fmt: skip
     return tag
+
+
+def domain_controller() -> str:
+    """The image of `make kind-demo`'s domain controller."""
+    return build(DC, "lab/kind/Containerfile")
 
 
 def pause() -> str:
