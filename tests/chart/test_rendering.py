@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -234,3 +238,22 @@ def test_the_uninstall_hook_may_delete_the_charts_own_domains_only() -> None:
         {"apiGroups": ["adsync.dev"], "resources": ["addomains"], "resourceNames": ["corp", "emea"], "verbs": ["get", "delete"]}
     ]
     assert not render({"domains": [DOMAIN], "uninstall": {"enabled": False}}).of("Job")
+
+
+def test_the_table_of_values_is_that_of_the_chart() -> None:
+    sys.path.insert(0, str(CHART.parent))
+    try:
+        page = importlib.import_module("values_table").page()
+    finally:
+        sys.path.remove(str(CHART.parent))
+    assert (CHART.parents[1] / "docs" / "values.md").read_text() == page, "run `make values`"
+
+
+def test_the_dashboard_is_the_one_that_its_code_makes() -> None:
+    root = CHART.parents[1]
+    options = ["run", "--quiet", "--no-project", "--isolated", "--with-requirements", "requirements-dashboards.txt"]
+    uv = [Path(sys.executable).with_name("uv"), *options, "python"]
+    if subprocess.run([*uv, "-c", "import grafana_foundation_sdk"], cwd=root, capture_output=True, check=False).returncode:
+        pytest.skip("grafana-foundation-sdk can't be installed here")
+    done = subprocess.run([*uv, "dashboards/dashboard.py", "--check"], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
