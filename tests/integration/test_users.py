@@ -276,13 +276,15 @@ def test_a_forged_status_is_not_believed(home: Site) -> None:
     own = account(home, name)
     home.api.delete("SyncedUser", home.namespace, name)
     home.await_gone(name)
-    home.api.create(synced_user(home.namespace, name, domain="absent", firstName="Mallory", deletionPolicy="Delete"))
+    home.api.create(synced_user(home.namespace, name, domain="absent", firstName="Mallory"))
     forged = {**entry(user), "objectGUID": before["objectGUID"][0], "distinguishedName": before["dn"][0], "username": victim}
     home.api.patch("SyncedUser", home.namespace, name, {"status": {"domains": [forged]}}, "status")
     home.edit(name, {"domains": [{"name": "corp"}]})
     user = home.await_reason(name)
     assert entry(user)["objectGUID"] == own["objectGUID"][0]
     assert account(home, name)["givenName"] == ["Mallory"]
+    home.edit(name, {"deletionPolicy": "Delete"})
+    home.await_reason(name)
     home.api.patch("SyncedUser", home.namespace, name, {"status": {"domains": [forged]}}, "status")
     home.api.delete("SyncedUser", home.namespace, name)
     home.await_gone(name)
@@ -469,6 +471,25 @@ def test_drift_is_reverted_with_an_event(home: Site) -> None:
     assert account(home, name)["title"] == ["Boss"]
     told = eventually(lambda: next(each for each in home.events(name) if each["reason"] == "DriftReverted"))
     assert "Eve" in told["message"]
+
+
+def test_two_writers_do_not_fight_by_the_second(home: Site) -> None:
+    name = unique("u")
+    home.user(name, firstName="Jane")
+    home.await_reason(name)
+    dn = account(home, name)["dn"][0]
+    for _ in range(5):
+        home.dc.replace(dn, {"givenName": "Eve"})
+        eventually(lambda: account(home, name)["givenName"] == ["Jane"])
+    home.dc.replace(dn, {"givenName": "Eve"})
+    user = home.await_reason(name, "Contested")
+    assert "givenName" in condition(user, "Ready")["message"]
+    assert condition(user, "Reconciling")["status"] == "True"
+    usn = account(home, name)["uSNChanged"]
+    ask_again(home, name)
+    assert account(home, name)["uSNChanged"] == usn
+    home.dc.replace(dn, {"givenName": "Jane"})  # the other one gives in
+    home.await_reason(name)
 
 
 def test_an_account_deleted_in_the_directory_is_made_again(home: Site) -> None:
