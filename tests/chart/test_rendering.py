@@ -252,7 +252,7 @@ def test_the_table_of_values_is_that_of_the_chart() -> None:
 def test_the_dashboard_is_the_one_that_its_code_makes() -> None:
     root = CHART.parents[1]
     options = ["run", "--quiet", "--no-project", "--isolated", "--with-requirements", "requirements-dashboards.txt"]
-    uv = [Path(sys.executable).with_name("uv"), *options, "python"]
+    uv = [str(Path(sys.executable).with_name("uv")), *options, "python"]
     if subprocess.run([*uv, "-c", "import grafana_foundation_sdk"], cwd=root, capture_output=True, check=False).returncode:
         pytest.skip("grafana-foundation-sdk can't be installed here")
     done = subprocess.run([*uv, "dashboards/dashboard.py", "--check"], cwd=root, capture_output=True, text=True, check=False)

@@ -107,7 +107,12 @@ def test_an_upgrade_loses_no_change(cluster: Cluster, people: Site) -> None:
     values = {
         "domains": [domain(cluster, extraAttributes=["department", "title", "company"])], "replicas": 2, "podAnnotations": {"changed": "yes"},
     }  # fmt: skip
-    upgrade = threading.Thread(target=lambda: (run_helm(cluster, "upgrade", "adsync", str(CHART), **values), rollout(cluster)))
+
+    def roll() -> None:
+        run_helm(cluster, "upgrade", "adsync", str(CHART), **values)
+        rollout(cluster)
+
+    upgrade = threading.Thread(target=roll)
     upgrade.start()
     while upgrade.is_alive() or before & {pod["metadata"]["uid"] for pod in pods(cluster)}:
         made.append(f"roll{len(made)}")
