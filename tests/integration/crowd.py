@@ -73,7 +73,8 @@ class Crowd:
             assert not others, f"{len(others)} of {len(wanted)} are not, the first is {next(iter(others.items()))}"
             return True
 
-        eventually(look, timeout, interval=0.2, what=f"all are {reason}")
+        # To list thousands again and again would slow down what is waited for.
+        eventually(look, timeout, interval=max(0.2, len(wanted) / 500), what=f"all are {reason}")
 
     def await_gone(self, timeout: float = 30.0) -> None:
         eventually(lambda: not self.resources(), timeout, interval=0.2, what="all resources are gone")

@@ -33,7 +33,7 @@ def test_a_restart_in_step_is_silent(site: Site, operator: Operator, record_prop
     site.connect()
     crowd = Crowd(site, scaled(200, 2000))
     crowd.create(firstName="Ann", lastName="Lee", suspended=False)
-    crowd.await_reason(timeout=scaled(60, 300))
+    crowd.await_reason(timeout=scaled(60, 900))
     made = assert_silent_restart(operator, crowd)
     assert made["search"] < 60 + len(crowd.names) // 100
     peak = operator.memory("VmHWM")
@@ -55,7 +55,7 @@ def test_killed_at_random_instants_while_users_are_created(site: Site, operator:
         operator.kill()
         assert set(crowd.accounts()) <= set(crowd.names)
         operator.start()
-    crowd.await_reason(timeout=scaled(40, 120))
+    crowd.await_reason(timeout=scaled(60, 300))
     crowd.assert_complete()
     assert_silent_restart(operator, crowd)
 
