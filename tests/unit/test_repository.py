@@ -63,3 +63,9 @@ def test_no_module_grows_out_of_hand() -> None:
 def test_nothing_that_is_built_or_secret_is_kept() -> None:
     for name in tracked():
         assert not re.search(r"(^|/)(\.venv|__pycache__|\.cache|node_modules)/|\.(pyc|pem|key|kubeconfig)$", name), name
+
+
+def test_nothing_waits_in_a_way_that_loses_a_cancellation() -> None:
+    """Before Python 3.12 asyncio.wait_for does, and its task goes on for ever; adsync.sync.waiting and asyncio.timeout do not."""
+    found = [path for path in sorted((ROOT / "operator").rglob("*.py")) if "asyncio.wait_for(" in path.read_text()]
+    assert found == []

@@ -10,7 +10,6 @@ being deleted                             the session lets go of everything, the
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -42,6 +41,7 @@ from adsync.sync.session import Session
 from adsync.sync.setup import Halt, Setup, set_up
 from adsync.sync.store import USER, Key, Resource, Store
 from adsync.sync.teller import Teller
+from adsync.sync.waiting import woken
 from adsync.sync.workplace import Memory, Workplace
 
 _log = structlog.get_logger(__name__)
@@ -233,9 +233,7 @@ class DomainLoop:
                 checked = loop.time()
                 await check(place.rules, place.directory, self._teller.facts)
             self._teller.tell()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), _GOING_TICK_SECONDS if resource.deleting else _TICK_SECONDS)
-            if self._changed.is_set():
+            if await woken(self._changed, _GOING_TICK_SECONDS if resource.deleting else _TICK_SECONDS):
                 self._changed.clear()
                 if await self._is_another(setup):
                     return
@@ -370,8 +368,7 @@ class DomainLoop:
                 self.dirty.done(taken[0])
                 await offline.look(taken[0])
             rest = 1.0 if until is None else min(1.0, until - loop.time())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), max(0.01, min(rest, 0.2 if offline else 1.0)))
+            await woken(self._changed, max(0.01, min(rest, 0.2 if offline else 1.0)))
 
     # --- going ---
 

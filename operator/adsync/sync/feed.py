@@ -18,6 +18,7 @@ import structlog
 from adsync.core.entries import Entry
 from adsync.directory.model import Notification
 from adsync.errors import DirectoryError, DirectoryUnavailable
+from adsync.sync.waiting import woken
 from adsync.sync.workplace import Workplace
 
 _log = structlog.get_logger(__name__)
@@ -113,9 +114,7 @@ class Feed:
             pause = _SWEEP_SECONDS if self._notified else _POLL_SECONDS
             if self._record_wanted:
                 pause = max(0.0, self._record_due - loop.time())
-            try:
-                await asyncio.wait_for(self._wake.wait(), pause)
-            except TimeoutError:
+            if not await woken(self._wake, pause):
                 await self._read_record()
                 continue
             self._wake.clear()

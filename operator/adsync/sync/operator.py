@@ -107,7 +107,8 @@ class Operator:
         if tasks:
             await asyncio.wait(tasks)
         try:
-            await asyncio.wait_for(reports.writer.drained(), 4.0)
+            async with asyncio.timeout(4.0):
+                await reports.writer.drained()
         except TimeoutError:
             _log.info("some statuses were not written; the next start does so")
 

@@ -113,7 +113,8 @@ class Reports:
             self.put(resource, domain, None)
             waiting = set(self.store.bindings.get(key, ())) - self._released[key] - {domain}
             if resource.held and resource.spec is not None and not waiting:
-                if (obj := await self.cluster.remove_finalizer(as_object(resource), names.FINALIZER)) is not None:
+                obj = await self.cluster.remove_finalizer(as_object(resource), names.FINALIZER)
+                if obj is not None:
                     self.taken(key.kind, obj)
             self._released[key].add(domain)
 

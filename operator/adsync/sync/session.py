@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Set
 from datetime import UTC, datetime
 
@@ -21,6 +20,7 @@ from adsync.sync.merging_groups import MergingGroups
 from adsync.sync.merging_users import MergingUsers
 from adsync.sync.store import GROUP, USER, Key
 from adsync.sync.users import UserSync
+from adsync.sync.waiting import woken
 from adsync.sync.wishes import owner_of
 from adsync.sync.workplace import Workplace
 
@@ -95,8 +95,7 @@ class Session:
 
     async def _compare_regularly(self) -> None:
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._resync.wait(), self.place.rules.spec.resync_interval.total_seconds())
+            await woken(self._resync, self.place.rules.spec.resync_interval.total_seconds())
             self._resync.clear()
             await self._compare()
 
