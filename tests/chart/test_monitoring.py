@@ -6,10 +6,14 @@ What counts faults needs one: a password that is refused, drift, removals over t
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -186,3 +190,17 @@ def test_alerts_are_loaded_and_pending_or_firing(prometheus: Prometheus) -> None
 
     eventually(lambda: {"AdsyncDomainDisconnected", "AdsyncChangesHeld", "AdsyncResourcesFailing"} <= active(), timeout=30, interval=0.5)
     assert prometheus.ask('ALERTS{alertname="AdsyncBindRefused",alertstate="firing"}')
+
+
+def test_a_picture_can_be_drawn(prometheus: Prometheus, tmp_path: Path) -> None:
+    """Kept as `$ADSYNC_DASHBOARD_PICTURE`, if that is set."""
+    target = Path(os.environ.get("ADSYNC_DASHBOARD_PICTURE") or tmp_path / "dashboard.png").absolute()
+    options = ["run", "--quiet", "--no-project", "--isolated", "--with-requirements", "requirements-dashboards.txt"]
+    uv = [str(Path(sys.executable).with_name("uv")), *options, "python"]
+    if subprocess.run([*uv, "-c", "import matplotlib"], cwd=REPOSITORY, capture_output=True, check=False).returncode:
+        pytest.skip("matplotlib can't be installed here")
+    done = subprocess.run(
+        [*uv, "dashboards/picture.py", prometheus.url, str(target), "3"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert target.read_bytes().startswith(b"\x89PNG")
