@@ -14,13 +14,13 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import groups, measure, report
+from benchmarks import groups, import_, measure, report
 from benchmarks.site import lab as started_lab
 from lab.build import kubernetes_version
 from lab.processes import LabError
 from lab.provision import samba_version
 
-NAMES = ("latency", "push", "groups", "restart")
+NAMES = ("latency", "push", "groups", "restart", "import")
 
 
 def main() -> int:
@@ -31,6 +31,9 @@ def main() -> int:
     parser.add_argument("--group-users", type=int, default=1000)
     parser.add_argument("--groups", type=int, default=20)
     parser.add_argument("--restart-users", type=int, default=2000)
+    parser.add_argument("--import-users", type=int, default=10000)
+    parser.add_argument("--import-groups", type=int, default=100)
+    parser.add_argument("--import-members", type=int, default=500)
     parser.add_argument("--latency-users", type=int, default=200)
     parser.add_argument("--latency-samples", type=int, default=30)
     arguments = parser.parse_args()
@@ -64,6 +67,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             "push": lambda: measure.push(lab, arguments.push_users, arguments.push_rounds),
             "groups": lambda: groups.memberships(lab, arguments.group_users, arguments.groups),
             "restart": lambda: measure.restart(lab, arguments.restart_users),
+            "import": lambda: import_.imported(lab, arguments.import_users, arguments.import_groups, arguments.import_members),
         }
         for name in arguments.only or NAMES:
             at, before = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), os.getloadavg()[0]

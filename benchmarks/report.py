@@ -68,6 +68,8 @@ def rows(results: Mapping[str, Any]) -> Iterator[Row]:
         yield Row("the same, memory", f"{restart['memory_mib']:.0f} MiB", "< 150 MiB", restart["memory_mib"] < 150)
         yield Row("the same, memory at its peak", f"{restart['memory_peak_mib']:.0f} MiB")
         yield _load(restart)
+    if imported := results.get("import"):
+        yield from _import_rows(imported)
     if latency := results.get("latency"):
         for key, what, goal in (
             ("to_directory_ms", "from a patched spec to the directory", 500),
@@ -79,6 +81,23 @@ def rows(results: Mapping[str, Any]) -> Iterator[Row]:
             )
             yield Row("the same, 95 of 100 take at most", f"{numbers['p95']:.0f} ms")
         yield _load(latency)
+
+
+def _import_rows(imported: Mapping[str, Any]) -> Iterator[Row]:
+    told = f"import of {imported['users']} users, and {imported['memberships']} memberships in {imported['groups']} groups"
+    ratio, minute = imported["ratio"], imported["users"] / imported["seconds"] * 60
+    yield Row(f"{told}: share of a bare loop's rate", f"{ratio:.2f}", "≥ 0.60", ratio >= 0.6)
+    yield Row("the same, users a second: adsync / bare loop", f"{imported['per_second']:.0f} / {imported['bare_per_second']:.0f}")
+    yield Row("the same, users and memberships a minute", f"{minute:.0f}, {imported['memberships'] / imported['groups_seconds'] * 60:.0f}")
+    peak = imported["memory_peak_mib"]
+    yield Row("the same, memory at its peak", f"{peak:.0f} MiB", "< 300 MiB", peak < 300)
+    seconds = ", ".join(f"{name} {spent}" for name, spent in imported["processor_seconds"].items())
+    yield Row("the same, processor seconds", seconds)
+    took = imported["compared_seconds"]
+    yield Row(f"a full comparison of {imported['users']} imported users in step", f"{took:.1f} s", "< 3 s", took < 3)
+    silent = imported["usn_moved"], imported["rewritten"]
+    yield Row("the same, writes to the directory, resources rewritten", f"{silent[0]}, {silent[1]}", "0, 0", not any(silent))
+    yield _load(imported)
 
 
 def show(console: Console, results: Mapping[str, Any]) -> None:

@@ -57,18 +57,21 @@ def lab(console: Console) -> Iterator[Lab]:
 
 
 class Site:
-    """A namespace, a container below OU=People, an ADDomain called corp, and an operator that serves only this namespace."""
+    """A namespace, a container below OU=People, an ADDomain called corp, and an operator that serves only this namespace. `spec` goes into
+    the ADDomain's; without `domain` that is yet to be put."""
 
-    def __init__(self, lab: Lab, name: str) -> None:
+    def __init__(self, lab: Lab, name: str, *, domain: bool = True, **spec: Any) -> None:
         self.lab = lab
         self.name = name
         self.container = lab.dc.add_container(name, groups=False)
         self.operator = Operator(lab.processes, lab.control_plane, [name], name=f"operator-{name}", log_level="info")
-        self._put_domain()
+        self._spec = spec
+        lab.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name}})
+        if domain:
+            self.put_domain()
 
-    def _put_domain(self) -> None:
+    def put_domain(self) -> None:
         dc, api = self.lab.dc, self.lab.api
-        api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name}})
         data = {"username": dc.service.name, "password": dc.service.password, "ca.crt": dc.ca_file.read_text()}
         api.create({"apiVersion": "v1", "kind": "Secret", "metadata": self.metadata("corp-ad"), "stringData": data})
         spec = {
@@ -78,6 +81,7 @@ class Site:
             "credentialsSecretRef": {"name": "corp-ad"},
             "rootUserContainer": self.container,
             "extraAttributes": ["title"],
+            **self._spec,
         }
         api.create({"apiVersion": "adsync.dev/v1alpha1", "kind": "ADDomain", "metadata": self.metadata("corp"), "spec": spec})
 

@@ -190,16 +190,19 @@ class GroupSync(ObjectSync):
         mirror = self.place.mirror
         present = mirror.members(entry.guid)
         assert present is not None
-        prefix = f"adsync1:u:{self.place.rules.cluster}:"
-        ours = {guid for guid in present if (member := mirror.by_guid(guid)) is not None and member.mark.startswith(prefix)}
         return plan_members(
             self._wanted(resource),
             present,
             policy=resource.spec.membership_policy,
-            ours=ours,
+            ours=self._ours(present),
             privileged=self._privileged(present),
             primary=mirror.primary_members(entry),
         )
+
+    def _ours(self, present: set[str]) -> set[str]:
+        """Those that carry an owner mark of this cluster."""
+        mirror, prefix = self.place.mirror, f"adsync1:u:{self.place.rules.cluster}:"
+        return {guid for guid in present if (member := mirror.by_guid(guid)) is not None and member.mark.startswith(prefix)}
 
     def _privileged(self, present: set[str]) -> set[str]:
         place = self.place

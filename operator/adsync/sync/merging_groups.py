@@ -265,6 +265,16 @@ class MergingGroups(Merging, GroupSync):
             pending=tuple(member for member in wanted if member.pending),
         )
 
+    def _account(self, user: Resource) -> tuple[Entry | None, str]:
+        """An imported user's account needs no mark to be known."""
+        if linked := self.imports.linked(user):
+            return self.place.mirror.by_guid(linked), linked
+        return super()._account(user)
+
+    def _ours(self, present: set[str]) -> set[str]:
+        imported = {guid for guid in present if self.place.store.imported(self.place.domain, guid)}
+        return super()._ours(present) | imported
+
     async def members_written(self, resource: Resource, entry: Entry, facts: GroupFacts) -> float | None:
         if facts.verdict.reason is not Reason.SYNCED or (resource.spec.member_selector is not None and not self.read_only):
             return self._report(resource, facts)

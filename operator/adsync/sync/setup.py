@@ -46,8 +46,6 @@ async def set_up(resource: Resource, store: Store, cluster: Cluster, cluster_uid
     spec = resource.spec
     if spec.paused:
         raise Halt(Verdict(Reason.PAUSED, "spec.paused is true: nothing is read or written"))
-    if spec.direction is Direction.BIDIRECTIONAL:
-        raise Halt(Verdict(Reason.INVALID_SPEC, f"spec.direction {spec.direction} is not available yet: set it to {Direction.EXPORT}"))
     if spec.direction is not Direction.EXPORT and not spec.scope_group:
         said = f"spec.direction {spec.direction} needs spec.scopeGroup: the group whose members are imported"
         raise Halt(Verdict(Reason.INVALID_SPEC, said), ConditionType.SCOPE_FOUND)

@@ -1,0 +1,246 @@
+"""Direction Bidirectional: a change on either side arrives on the other, field by field, with no fight and no loss."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+import pytest
+
+from tests.integration.crowd import scaled
+from tests.integration.support import Operator, Site, account, ask_again, control, entry, eventually, reasons, synced_group, synced_user
+from tests.integration.test_import import FINALIZER, Corner
+
+DISABLED = 2
+MARK = "adminDescription"
+
+
+@pytest.fixture
+def corner(site: Site, operator: Operator) -> Corner:
+    assert operator.running
+    return Corner(site, "Bidirectional", safety={"maxRemovals": "100%", "maxSuspensions": "100%"})
+
+
+def value(corner: Corner, label: str, attribute: str) -> str | None:
+    found = account(corner.site, corner.called(label)).get(attribute)
+    return found[0] if found else None
+
+
+def listed(corner: Corner, dn: str) -> set[str]:
+    """Labels of a group's direct members in the directory."""
+    found = corner.site.dc.search(attributes=["member"], base=dn, scope="base")[0].get("member", [])
+    return {each.partition(",")[0].removeprefix(f"CN={corner.name}") for each in found}
+
+
+def quiet(corner: Corner) -> None:
+    """Nothing is written on either side any more."""
+
+    def now() -> tuple[Any, ...]:
+        kinds = {**corner.users(), **{f"group {name}": each for name, each in corner.groups().items()}}
+        return corner.usn(), {name: each["metadata"]["resourceVersion"] for name, each in kinds.items()}
+
+    def still() -> bool:
+        before = now()
+        time.sleep(1.0)  # what is looked for is that nothing happens
+        return now() == before
+
+    eventually(still, 30)
+
+
+def test_each_side_s_changes_arrive_on_the_other(corner: Corner) -> None:
+    dn = corner.user("u", corner.scope, mail="u@example.com", givenName="Una", sn="Old")
+    usn = corner.usn()
+    corner.connect()
+    user = corner.await_user("u")
+    assert user["metadata"]["finalizers"] == [FINALIZER]
+    assert corner.usn() == usn, "an import writes nothing to the directory"
+    corner.site.edit(corner.called("u"), {"firstName": "Ulla", "email": ""})
+    eventually(lambda: value(corner, "u", "givenName") == "Ulla" and value(corner, "u", "mail") is None)
+    mark = value(corner, "u", MARK)
+    assert mark is not None
+    assert mark.endswith(";o=i")
+    corner.site.dc.replace(dn, {"sn": "New", "userAccountControl": "544"})
+    eventually(lambda: corner.users()["u"]["spec"]["lastName"] == "New" and corner.users()["u"]["spec"]["suspended"] is False)
+    corner.await_user("u")
+    corner.site.edit(corner.called("u"), {"suspended": True})
+    eventually(lambda: control(corner.site, corner.called("u")) & DISABLED)
+    corner.await_user("u")
+    quiet(corner)
+    assert "Conflict" not in reasons(corner.site, corner.called("u"))
+
+
+def test_a_rename_goes_both_ways(corner: Corner) -> None:
+    dn = corner.user("u", corner.scope)
+    corner.connect()
+    corner.await_user("u")
+    corner.site.dc.replace(dn, {"sAMAccountName": corner.called("v")})
+    eventually(lambda: corner.users()["u"]["spec"]["username"] == corner.called("v"))
+    corner.await_user("u")
+    corner.site.edit(corner.called("u"), {"username": corner.called("w")})
+    eventually(lambda: corner.site.dc.find(corner.called("w")))
+    corner.await_user("u")
+    quiet(corner)
+
+
+@pytest.mark.parametrize(("authority", "winner"), [("Kubernetes", "here"), ("ActiveDirectory", "there")])
+def test_both_changed_and_the_authority_decides(corner: Corner, operator: Operator, authority: str, winner: str) -> None:
+    corner.spec["authority"] = authority
+    dn = corner.user("u", corner.scope, givenName="Una", sn="Same")
+    corner.connect()
+    corner.await_user("u")
+    operator.kill()
+    corner.site.edit(corner.called("u"), {"firstName": "here", "lastName": "here only"})
+    corner.site.dc.replace(dn, {"givenName": "there", "displayName": "there only"})
+    operator.start()
+    eventually(lambda: corner.users()["u"]["spec"].get("displayName") == "there only")
+    eventually(lambda: value(corner, "u", "sn") == "here only" and value(corner, "u", "givenName") == winner)
+    assert eventually(lambda: corner.await_user("u")["spec"]["firstName"] == winner)
+    told = eventually(lambda: next(each["message"] for each in corner.site.events(corner.called("u")) if each["reason"] == "Conflict"))
+    assert "'here'" in told
+    assert "'there'" in told
+    assert f"{authority} wins" in told
+    quiet(corner)
+
+
+def test_what_comes_from_kubernetes_joins_the_scope(corner: Corner) -> None:
+    corner.connect()
+    namespace = corner.site.namespace
+    corner.site.api.create(synced_user(namespace, corner.called("k"), email="k@example.com"))
+    corner.site.api.create(synced_group(namespace, corner.called("g"), members=[{"name": corner.called("k")}]))
+    user = corner.await_user("k")
+    assert entry(user)["origin"] == "Created"
+    corner.site.await_reason(corner.called("g"), kind="SyncedGroup")
+    eventually(lambda: listed(corner, corner.scope) == {"k", "g"})
+    eventually(lambda: entry(corner.users()["k"])["membership"]["inScope"] is True)
+    corner.site.dc.members(
+        corner.scope, delete=[f"CN={corner.called('k')},{corner.site.container}", f"CN={corner.called('g')},{corner.site.container}"]
+    )
+    corner.await_user("k", "OutOfScope")
+    quiet(corner)
+    assert listed(corner, corner.scope) == set()
+    assert set(corner.users()) == {"k"}
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Disable", "Delete"])
+def test_a_person_deletes_an_import(corner: Corner, policy: str) -> None:
+    """The deletion policy is served, and the account leaves the scope, directly and through groups: it does not come back."""
+    corner.spec["deletionPolicy"] = policy
+    dn = corner.user("u", corner.scope)
+    corner.site.dc.replace(dn, {"userAccountControl": "544"})
+    group = corner.group("g", [dn, corner.user("v")], corner.scope)
+    corner.connect()
+    corner.await_user("u")
+    corner.await_members("g", "u", "v")
+    corner.site.await_reason(corner.called("g"), kind="SyncedGroup")
+    corner.site.api.delete("SyncedUser", corner.site.namespace, corner.called("u"))
+    corner.site.await_gone(corner.called("u"))
+    corner.await_members("g", "v")
+    quiet(corner)
+    assert set(corner.users()) == {"v"}
+    assert listed(corner, corner.scope) == {"g"}
+    assert listed(corner, group) == {"v"}
+    if policy == "Delete":
+        assert corner.site.dc.find(corner.called("u")) is None
+    else:
+        assert bool(control(corner.site, corner.called("u")) & DISABLED) is (policy == "Disable")
+
+
+def test_leaving_the_scope_never_touches_the_directory(corner: Corner) -> None:
+    corner.spec["deletionPolicy"] = "Delete"
+    dn = corner.user("u", corner.scope, givenName="Una")
+    corner.connect()
+    corner.await_user("u")
+    corner.site.edit(corner.called("u"), {"firstName": "Ulla"})
+    eventually(lambda: value(corner, "u", "givenName") == "Ulla")
+    corner.await_user("u")
+    corner.site.dc.members(corner.scope, delete=[dn])
+    usn = corner.usn()
+    corner.site.await_gone(corner.called("u"))
+    quiet(corner)
+    assert corner.usn() == usn
+    # And it may come again: the mark of the resource that was is no hindrance.
+    corner.site.dc.members(corner.scope, add=[dn])
+    corner.await_user("u")
+
+
+def test_members_go_both_ways(corner: Corner) -> None:
+    dns = {label: corner.user(label, corner.scope) for label in ("a", "b", "c", "d")}
+    inner = corner.group("inner", [dns["d"]])
+    group = corner.group("g", [dns["a"], dns["b"], inner], corner.scope)
+    corner.connect()
+    corner.await_members("g", "a", "b", "d")
+    corner.site.await_reason(corner.called("g"), kind="SyncedGroup")
+    corner.site.edit(corner.called("g"), {"members": [{"name": corner.called(label)} for label in ("b", "c", "d")]}, "SyncedGroup")
+    eventually(lambda: listed(corner, group) == {"b", "c", "inner"})
+    corner.site.await_reason(corner.called("g"), kind="SyncedGroup")
+    corner.site.dc.members(group, add=[dns["a"]], delete=[dns["b"]])
+    corner.await_members("g", "a", "c", "d")
+    corner.site.await_reason(corner.called("g"), kind="SyncedGroup")
+    corner.site.edit(corner.called("g"), {"members": [{"name": corner.called(label)} for label in ("a", "c")]}, "SyncedGroup")
+    eventually(lambda: "SetBack" in reasons(corner.site, corner.called("g")))
+    corner.await_members("g", "a", "c", "d")
+    quiet(corner)
+    assert listed(corner, group) == {"a", "c", "inner"}
+
+
+def test_members_across_a_restart(corner: Corner, operator: Operator) -> None:
+    """The digest of what was agreed on tells which side has moved."""
+    dns = {label: corner.user(label, corner.scope) for label in ("a", "b", "c")}
+    one, two = corner.group("g1", [dns["a"], dns["b"]], corner.scope), corner.group("g2", [dns["a"], dns["b"]], corner.scope)
+    corner.connect()
+    for label in ("g1", "g2"):
+        corner.await_members(label, "a", "b")
+        corner.site.await_reason(corner.called(label), kind="SyncedGroup")
+    operator.kill()
+    corner.site.edit(corner.called("g1"), {"members": [{"name": corner.called("c")}]}, "SyncedGroup")
+    corner.site.dc.members(two, add=[dns["c"]], delete=[dns["a"]])
+    operator.start()
+    corner.await_members("g2", "b", "c")
+    eventually(lambda: listed(corner, one) == {"c"})
+    corner.await_members("g1", "c")
+    quiet(corner)
+
+
+def test_random_edits_on_both_sides(corner: Corner, operator: Operator) -> None:
+    """Both sides end equal, each value is one that was written, and after that nothing moves any more."""
+    chance = random.Random(5)
+    attributes = {"firstName": "givenName", "lastName": "sn", "displayName": "displayName", "email": "mail"}
+    labels = [f"u{number}" for number in range(6)]
+    dns = {label: corner.user(label, givenName="start") for label in labels}
+    group = corner.group("g", [dns[label] for label in labels[:3]], corner.scope)
+    corner.site.dc.members(corner.scope, add=dns.values())
+    corner.connect()
+    for label in labels:
+        corner.await_user(label)
+    corner.site.await_reason(corner.called("g"), kind="SyncedGroup")
+    written: dict[tuple[str, str], set[str]] = {(label, field): {"", "start"} for label in labels for field in attributes}
+    edits = scaled(60, 500)
+    for number in range(edits):
+        label, field = chance.choice(labels), chance.choice(list(attributes))
+        text = "" if chance.random() < 0.15 else f"v{number}"
+        if number % 7 == 3:
+            member = {"name": corner.called(label)}
+            there = corner.site.get(corner.called("g"), "SyncedGroup")["spec"].get("members", [])
+            changed = [each for each in there if each != member] if member in there else [*there, member]
+            corner.site.edit(corner.called("g"), {"members": changed}, "SyncedGroup")
+        elif chance.random() < 0.5:
+            written[label, field].add(text)
+            corner.site.edit(corner.called(label), {field: text})
+        else:
+            written[label, field].add(text)
+            operation = f"replace: {attributes[field]}\n" + (f"{attributes[field]}: {text}\n" if text else "")
+            corner.site.dc.modify(f"dn: {dns[label]}\nchangetype: modify\n{operation}-\n")
+        if number in (edits // 3, 2 * edits // 3):
+            operator.kill()
+            operator.start()
+    ask_again(corner.site, "corp", "ADDomain")
+    for label in labels:
+        corner.await_user(label)
+    quiet(corner)
+    for label in labels:
+        spec = corner.users()[label]["spec"]
+        for field, attribute in attributes.items():
+            assert (spec.get(field) or "") == (value(corner, label, attribute) or ""), (label, field)
+            assert (spec.get(field) or "") in written[label, field]
+    assert corner.members("g") == listed(corner, group)
