@@ -5,118 +5,18 @@ Fed by the initial list and by watch events; nothing here decides or waits. Ever
 
 from __future__ import annotations
 
-import contextlib
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from adsync.core.passwords import DigestKeys
-from adsync.errors import InvalidSpec
-from adsync.resources import names
-from adsync.resources.addomain import ADDomainSpec
-from adsync.resources.common import DomainRef, Spec
-from adsync.resources.reading import parse_spec
-from adsync.resources.syncedgroup import SyncedGroupSpec
-from adsync.resources.synceduser import SyncedUserSpec
+from adsync.sync.resource import DOMAIN, GROUP, USER, Key, Resource
 
-_SPECS: Mapping[str, type[Spec]] = {"ADDomain": ADDomainSpec, "SyncedUser": SyncedUserSpec, "SyncedGroup": SyncedGroupSpec}
-USER, GROUP, DOMAIN = "SyncedUser", "SyncedGroup", "ADDomain"
-_NO_REFS: tuple[DomainRef, ...] = ()
-
-
-class Key(NamedTuple):
-    """A resource of ours. `str()` is how messages name it."""
-
-    kind: str
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}"
-
+__all__ = ["DOMAIN", "GROUP", "USER", "Binding", "Dirty", "Key", "Resource", "SecretView", "Store", "differs"]
 
 Dirty: TypeAlias = set[tuple[Key, Key]]
 """Pairs of a domain and a resource that must be looked at in it."""
-
-
-@dataclass(slots=True)
-class Resource:
-    """One of our resources: its parsed spec, or why it could not be parsed, and the parts of its metadata that matter."""
-
-    key: Key
-    uid: str
-    version: str
-    generation: int
-    created: str
-    deleting: bool
-    finalizers: tuple[str, ...]
-    labels: Mapping[str, str]
-    annotations: Mapping[str, str]
-    spec: Any
-    problem: str
-    refs: tuple[DomainRef, ...]  # spec.domains, also of a spec that can't be read as a whole
-    status: dict[str, Any]
-
-    @classmethod
-    def read(cls, kind: str, raw: Mapping[str, Any], known: Resource | None = None) -> Resource:
-        """From the API server's JSON. A spec of the same generation is not parsed again."""
-        meta = raw["metadata"]
-        generation = meta.get("generation", 0)
-        spec: Any = None
-        problem, refs = "", _NO_REFS
-        if known is not None and known.generation == generation and known.uid == meta["uid"]:
-            spec, problem, refs = known.spec, known.problem, known.refs
-        else:
-            try:
-                spec = parse_spec(_SPECS[kind], raw.get("spec"))
-                refs = spec.domains if kind != DOMAIN else _NO_REFS
-            except InvalidSpec as error:
-                problem, refs = str(error), _readable_refs(raw.get("spec"))
-        annotations = {name: value for name, value in (meta.get("annotations") or {}).items() if name.startswith(f"{names.GROUP}/")}
-        return cls(
-            key=Key(kind, meta["namespace"], meta["name"]),
-            uid=meta["uid"],
-            version=meta.get("resourceVersion", ""),
-            generation=generation,
-            created=meta.get("creationTimestamp", ""),
-            deleting="deletionTimestamp" in meta,
-            finalizers=tuple(meta.get("finalizers") or ()),
-            labels=meta.get("labels") or {},
-            annotations=annotations,
-            spec=spec,
-            problem=problem,
-            refs=refs,
-            status=raw.get("status") or {},
-        )
-
-    @property
-    def held(self) -> bool:
-        """Whether our finalizer is on it."""
-        return names.FINALIZER in self.finalizers
-
-    @property
-    def age(self) -> tuple[str, str, str]:
-        """Orders resources, the older first; the name breaks ties."""
-        return self.created, self.key.namespace, self.key.name
-
-    @property
-    def requested(self) -> str:
-        return self.annotations.get(names.RECONCILE_REQUESTED_AT, "")
-
-    @property
-    def imported_from(self) -> tuple[Key, str] | None:
-        """The domain and the objectGUID that an imported resource came from. Only in the domain's own namespace does a label say that."""
-        labels = self.labels
-        if labels.get(names.IMPORTED_LABEL) != "true":
-            return None
-        domain, guid = labels.get(names.DOMAIN_LABEL), labels.get(names.OBJECT_GUID_LABEL)
-        return (Key(DOMAIN, self.key.namespace, domain), guid) if domain and guid else None
-
-    def reference(self) -> dict[str, Any]:
-        """What an event is about."""
-        metadata = {"namespace": self.key.namespace, "name": self.key.name, "uid": self.uid, "resourceVersion": self.version}
-        return {"apiVersion": names.API_VERSION, "kind": self.key.kind, "metadata": metadata}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +51,13 @@ class Store:
         self._users: defaultdict[str, set[Key]] = defaultdict(set)  # namespace → users
         self._listed_in: defaultdict[tuple[str, str], set[Key]] = defaultdict(set)  # (namespace, user's name) → groups
         self._selecting: defaultdict[str, set[Key]] = defaultdict(set)  # namespace → groups with a selector
+        self._domains: dict[Key, None] = {}  # found without a walk through ten thousand users, for each of them
         self._imported: defaultdict[tuple[Key, str], set[Key]] = defaultdict(set)  # (domain, objectGUID) → imported resources
 
     # --- what is asked ---
 
     def domains(self) -> list[Resource]:
-        return [resource for key, resource in self.resources.items() if key.kind == DOMAIN]
+        return [self.resources[key] for key in self._domains]
 
     def of_kind(self, kind: str) -> list[Resource]:
         return [resource for key, resource in self.resources.items() if key.kind == kind]
@@ -224,6 +125,7 @@ class Store:
         self._unindex(known)
         self.resources[key] = new
         if kind == DOMAIN:
+            self._domains[key] = None
             return self._rebind_all(key) if known is None or known.generation != new.generation else set()
         self._index(new)
         after = self.bindings[key]
@@ -240,6 +142,7 @@ class Store:
         if known is None:
             return set()
         if kind == DOMAIN:
+            self._domains.pop(key, None)
             return self._rebind_all(key)
         before = set(self.bindings.get(key, {}))
         self._unindex(known)
@@ -370,15 +273,6 @@ class Store:
 
     def _users_of(self, place: tuple[str, str]) -> Dirty:
         return {(domain, key) for key in self._secret_users.get(place, ()) for domain in self.bindings.get(key, {})}
-
-
-def _readable_refs(spec: Any) -> tuple[DomainRef, ...]:
-    """Those of spec.domains that make sense by themselves."""
-    refs = []
-    for raw in (spec.get("domains") if isinstance(spec, Mapping) else None) or ():
-        with contextlib.suppress(InvalidSpec):
-            refs.append(parse_spec(DomainRef, raw))
-    return tuple(refs)
 
 
 def _wanted(bindings: Mapping[Key, Binding]) -> set[Key]:
