@@ -298,6 +298,14 @@ async def test_a_namespace_that_is_not_allowed_hears_that_first() -> None:
     assert (await offline(desk, key=key)).reason is Reason.NAMESPACE_NOT_ALLOWED
 
 
+async def test_a_resource_of_such_a_namespace_goes_without_the_domain() -> None:
+    key = user_key("jdoe", "team-b")
+    desk = Desk(user("jdoe", "team-b", domains=[{"name": "corp", "namespace": "team-a"}], meta=GOING), domain())
+    await Offline(CORP, desk.store, desk.reports, AWAY).look(key)
+    assert desk.servers.released == ["jdoe"]
+    assert desk.servers.events == [("DomainUnavailable", "released as it is: the domain does not allow this namespace")]
+
+
 async def test_a_fault_of_its_own_is_told_without_the_domain() -> None:
     assert (await offline(Desk(user(username="a/b"), domain()))).reason is Reason.INVALID_SPEC
 
