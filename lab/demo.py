@@ -12,32 +12,26 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 
-import yaml
 from rich.console import Console, Group
 from rich.markup import escape
-from rich.panel import Panel
 from rich.rule import Rule
 from rich.syntax import Syntax
-from rich.table import Table
 from rich.text import Text
 
-from lab.api import KubeApi, Manifest
+from lab.api import KubeApi
 from lab.lab import Lab
 from lab.ldaptools import ldif_members, ldif_replace
 from lab.operator import REPOSITORY, Operator
 from lab.processes import LabError
-from lab.stage import GROUP_COLUMNS, NAMESPACE, Stage, Unexpected, yaml_of
+from lab.stage import GROUP_COLUMNS, NAME, NAMESPACE, Stage, Unexpected, yaml_of
 
-NAME = "demo"
-EXAMPLES = REPOSITORY / "examples"
+STAFF = "staff"
 ANNA, NEW_PASSWORD = "Lantern-Harbour-42", "Copper-Meadow-77"
 
 
@@ -99,7 +93,8 @@ class Demo(Stage):
     @property
     def steps(self) -> tuple[Callable[[], None], ...]:
         return (
-            self.create, self.sign_in, self.suspend, self.resume, self.new_password, self.drift, self.groups, self.privileged, self.delete,
+            self.create, self.sign_in, self.suspend, self.resume, self.new_password, self.drift, self.groups, self.privileged, self.imports,
+            self.delete,
         )  # fmt: skip
 
     def run(self) -> int:
@@ -144,20 +139,6 @@ class Demo(Stage):
             f"[green]✓[/] ADDomain corp is Ready after {took:.1f} s: signed in at {self.dc.url} as the delegated account "
             f"{self.dc.service.name}; the domain asks for passwords of {policy['minLength']} characters or more"
         )
-
-    def example(self, name: str) -> list[Manifest]:
-        """The manifests of a file in examples/, with this lab's address and password filled in."""
-        found: list[Manifest] = list(yaml.safe_load_all((EXAMPLES / name).read_text(encoding="utf-8")))
-        for manifest in found:
-            if manifest["kind"] == "ADDomain":
-                manifest["spec"]["servers"] = [self.dc.url]
-            if manifest["kind"] == "Secret" and manifest["metadata"]["name"] == "corp-ad":
-                manifest["stringData"] = {"username": self.dc.service.name, "password": self.dc.service.password}
-        return found
-
-    def ca(self) -> Manifest:
-        data = {"ca.crt": self.dc.ca_file.read_text()}
-        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "corp-ca", "namespace": NAMESPACE}, "data": data}
 
     # --- the tour ---
 
@@ -304,6 +285,51 @@ class Demo(Stage):
             f"refused after {took:.0f} ms, and nothing was written: whoever may write SyncedUsers is not thereby a domain administrator"
         )
 
+    def imports(self) -> None:
+        self._prepare_staff()
+        self.head("Import", "The other way round: who is in the scope group of the directory appears in Kubernetes, groups flattened.")
+        manifest = self.example("20-domain.yaml")[0]
+        manifest["metadata"] = {"name": "staff", "namespace": STAFF}
+        manifest["spec"] |= {"direction": "Import", "scopeGroup": STAFF, "rootUserContainer": f"OU={STAFF},{self.dc.container}"}
+        del manifest["spec"]["adminsGroup"]
+        took = self.timed(
+            "ADDomain with direction Import applied → users and groups there",
+            lambda: self.apply(manifest),
+            lambda: (
+                {each["metadata"]["name"] for kind in ("SyncedUser", "SyncedGroup") for each in self.api.list(kind, STAFF)}
+                == {"dora", "emil", "night-shift"}
+            ),
+        )
+        changed = self.timed(
+            "change in the directory → in the resource's spec",
+            lambda: self.dc.replace(self.find("dora")["dn"][0], {"title": "Head of Nights"}),
+            lambda: self.api.get("SyncedUser", STAFF, "dora")["spec"].get("attributes", {}).get("title") == "Head of Nights",
+        )
+        spec = self.api.get("SyncedUser", STAFF, "dora")["spec"]
+        members = self.api.get("SyncedGroup", STAFF, "night-shift")["spec"].get("members", [])
+        self.show(
+            "kubectl apply",
+            yaml_of({"kind": "ADDomain", "spec": {key: manifest["spec"][key] for key in ("direction", "scopeGroup", "rootUserContainer")}}),
+            Group(self.entries("dora", "emil"), Text(f"night-shift: {', '.join(sorted(self.members('night-shift')))}")),
+            Group(yaml_of(spec), Text(f"night-shift: {', '.join(sorted(each['name'] for each in members))}")),
+        )
+        self.done(f"two people and their group after {took:.0f} ms; a change in the directory arrives {changed:.0f} ms later")
+
+    def _prepare_staff(self) -> None:
+        """People who are in the directory already: two of them in a group, which is in the scope group; and a namespace for them."""
+        container = self.dc.add_container(STAFF)
+        people = [
+            self.dc.add_user(
+                name, "Granite-Window-11", container=container, givenName=name.capitalize(), title="Watch", mail=f"{name}@corp.example.com"
+            )
+            for name in ("dora", "emil")
+        ]
+        group = self.dc.add_group("night-shift", container=container, members=people)
+        self.dc.members(f"CN={STAFF},{container}", add=[group])
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": STAFF}}
+        others = [self.ca(), *self.example("10-credentials.yaml")]
+        self.apply(namespace, *({**each, "metadata": {**each["metadata"], "namespace": STAFF}} for each in others))
+
     def delete(self) -> None:
         self.head("Delete", "Carla's resource says deletionPolicy: Delete, Ben's goes by the domain's: Disable.")
         took = self.timed(
@@ -316,37 +342,6 @@ class Demo(Stage):
         self.show("kubectl delete suser carla ben", Text(""), self.entries("carla", "ben"), self.table())
         self.done(f"the resources went {took:.0f} ms later, when the directory had confirmed it")
 
-    def close(self) -> None:
-        console, python = self.console, _short(Path(sys.executable))
-        console.print(Rule("[bold]What took how long[/]"))
-        table = Table(show_edge=False, box=None, padding=(0, 2))
-        table.add_column("")
-        table.add_column("milliseconds", justify="right")
-        for what, milliseconds in self.timings:
-            table.add_row(what, f"{milliseconds:.0f}")
-        console.print(table)
-        console.print(
-            "[dim]On this machine, with everything on it at once. Each time includes the looking: one ldapsearch or request after another.[/]\n"
-        )
-        lab = f"{python} -m lab"
-        option = f" --name {self.lab.name}" if self.lab.name != "default" else ""
-        stop_it = "make demo-stop" if self.lab.name == NAME else f"{python} -m lab.demo{option} --stop"
-        lines = [
-            ("people", f"{lab} kubectl{option} get adsync -n {NAMESPACE}"),
-            ("one of them", f"{lab} kubectl{option} get suser anna -n {NAMESPACE} -o yaml"),
-            ("change her", f"{lab} kubectl{option} edit suser anna -n {NAMESPACE}"),
-            ("what happened", f"{lab} kubectl{option} get events -n {NAMESPACE}"),
-            ("the directory", f"{lab} ldapsearch{option} -b {self.dc.container} '(sAMAccountName=anna)'"),
-            ("in your shell", f'eval "$({lab} env{option})"   # then kubectl as it is'),
-            ("operator's log", f"tail -f {self.operator.log_file}"),
-            ("its metrics", f"curl {self.operator.metrics_url}"),
-            ("stop it all", stop_it),
-        ]
-        told = Table.grid(padding=(0, 2))
-        for what, command in lines:
-            told.add_row(Text(what, style="bold"), Text(command, style="cyan", overflow="fold"))
-        console.print(Panel(told, title="It stays up: look for yourself", title_align="left", border_style="green"))
-
     def _pause(self) -> None:
         wanted = os.environ.get("ADSYNC_DEMO_PAUSE") or ("2" if sys.stdout.isatty() else "0")
         if wanted == "key":
@@ -355,15 +350,6 @@ class Demo(Stage):
             return
         with contextlib.suppress(ValueError):
             time.sleep(max(0.0, float(wanted)))
-
-
-def _short(path: Path) -> str:
-    """As one would type it here."""
-    if shutil.which(path.name) == str(path):
-        return path.name
-    with contextlib.suppress(ValueError):
-        return str(path.relative_to(Path.cwd()))
-    return str(path)
 
 
 if __name__ == "__main__":

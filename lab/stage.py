@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import shutil
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -20,10 +24,12 @@ from rich.text import Text
 from lab.api import KubeApi, Manifest
 from lab.kube import ControlPlane
 from lab.lab import Lab
-from lab.operator import Operator
+from lab.operator import REPOSITORY, Operator
 from lab.samba import DomainController
 
+NAME = "demo"
 NAMESPACE = "people"
+EXAMPLES = REPOSITORY / "examples"
 PATIENCE = 30.0
 SHOWN = ("cn", "displayName", "mail", "department", "title", "userAccountControl", "memberOf", "adminCount")
 NARROW = 110
@@ -52,6 +58,22 @@ class Stage:
     @property
     def dc(self) -> DomainController:
         return self.lab.domain("corp")
+
+    # --- what is applied ---
+
+    def example(self, name: str) -> list[Manifest]:
+        """The manifests of a file in examples/, with this lab's address and password filled in."""
+        found: list[Manifest] = list(yaml.safe_load_all((EXAMPLES / name).read_text(encoding="utf-8")))
+        for manifest in found:
+            if manifest["kind"] == "ADDomain":
+                manifest["spec"]["servers"] = [self.dc.url]
+            if manifest["kind"] == "Secret" and manifest["metadata"]["name"] == "corp-ad":
+                manifest["stringData"] = {"username": self.dc.service.name, "password": self.dc.service.password}
+        return found
+
+    def ca(self) -> Manifest:
+        data = {"ca.crt": self.dc.ca_file.read_text()}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "corp-ca", "namespace": NAMESPACE}, "data": data}
 
     # --- doing and looking ---
 
@@ -207,6 +229,39 @@ class Stage:
             {key: value for key, value in self.ready("SyncedUser", name).items() if key in ("type", "status", "reason", "message")}
         )
 
+    # --- the end ---
+
+    def close(self) -> None:
+        console, python = self.console, short(Path(sys.executable))
+        console.print(Rule("[bold]What took how long[/]"))
+        table = Table(show_edge=False, box=None, padding=(0, 2))
+        table.add_column("")
+        table.add_column("milliseconds", justify="right")
+        for what, milliseconds in self.timings:
+            table.add_row(what, f"{milliseconds:.0f}")
+        console.print(table)
+        console.print(
+            "[dim]On this machine, with everything on it at once. Each time includes the looking: one ldapsearch or request after another.[/]\n"
+        )
+        lab = f"{python} -m lab"
+        option = f" --name {self.lab.name}" if self.lab.name != "default" else ""
+        stop_it = "make demo-stop" if self.lab.name == NAME else f"{python} -m lab.demo{option} --stop"
+        lines = [
+            ("people", f"{lab} kubectl{option} get adsync -n {NAMESPACE}"),
+            ("one of them", f"{lab} kubectl{option} get suser anna -n {NAMESPACE} -o yaml"),
+            ("change her", f"{lab} kubectl{option} edit suser anna -n {NAMESPACE}"),
+            ("what happened", f"{lab} kubectl{option} get events -n {NAMESPACE}"),
+            ("the directory", f"{lab} ldapsearch{option} -b {self.dc.container} '(sAMAccountName=anna)'"),
+            ("in your shell", f'eval "$({lab} env{option})"   # then kubectl as it is'),
+            ("operator's log", f"tail -f {self.operator.log_file}"),
+            ("its metrics", f"curl {self.operator.metrics_url}"),
+            ("stop it all", stop_it),
+        ]
+        told = Table.grid(padding=(0, 2))
+        for what, command in lines:
+            told.add_row(Text(what, style="bold"), Text(command, style="cyan", overflow="fold"))
+        console.print(Panel(told, title="It stays up: look for yourself", title_align="left", border_style="green"))
+
 
 _USER_COLUMNS = "USERNAME:.spec.username,ACCOUNT:.status.account,PASSWORD:.status.password"
 GROUP_COLUMNS = "GROUP:.spec.name,MEMBERS:.status.memberCount,PENDING:.status.pendingCount"
@@ -222,3 +277,12 @@ def _flags(attribute: str, value: str) -> str:
     if attribute != "userAccountControl":
         return ""
     return " (disabled)" if int(value) & 2 else " (enabled)"
+
+
+def short(path: Path) -> str:
+    """As one would type it here."""
+    if shutil.which(path.name) == str(path):
+        return path.name
+    with contextlib.suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)

@@ -44,9 +44,9 @@ def all_gone(marks: dict[str, Mark], lab: Lab) -> bool:
 
 
 def test_the_tour(lab: Lab) -> None:
-    told, _ = demo(lab).communicate(timeout=180)
+    told, _ = demo(lab).communicate(timeout=400)
     assert "✗" not in told, told
-    for step in ("Create", "Sign in", "Suspend", "Resume", "New password", "Drift", "Groups", "Privileged", "Delete"):
+    for step in ("Create", "Sign in", "Suspend", "Resume", "New password", "Drift", "Groups", "Privileged", "Import", "Delete"):
         assert re.search(rf"^\d+ · {step} ─", told, re.MULTILINE), (step, told)
     for said in (
         r"bind as anna with the Secret's password: signed in",
@@ -59,6 +59,8 @@ def test_the_tour(lab: Lab) -> None:
         r"finance: anna, ben",
         r"engineering: ben, carla",
         r"reason: Protected",
+        r"night-shift: dora, emil(.|\n)*night-shift: dora, emil",
+        r"title: Head of Nights",
         r"carla: no such account",
         r"lab\.demo --name \S+ --stop",
     ):
