@@ -40,13 +40,15 @@ class Fault:
 
     `kept` is how much of that message still goes through: 0 nothing, 0.5 half its bytes, 1 all. So `Fault(Kind.ADD)` is a write that was
     never sent, and `Fault(Kind.ADD_ANSWER)` one that happened and whose answer is lost. `containing`: only messages with these bytes
-    (`b";range="`). With a `code`, an entry or the end of a search is not cut: the search ends there with this result code.
+    (`b";range="`). `asked`: only requests with these bytes, and answers to such searches. With a `code`, an entry or the end of a search
+    is not cut: the search ends there with this result code.
     """
 
     kind: Kind
     number: int = 1
     kept: float = 0.0
     containing: bytes = b""
+    asked: bytes = b""
     code: int | None = None
 
 
@@ -71,6 +73,8 @@ class _Line:
         self.client = client
         self.server = server
         self.active = time.monotonic()
+        self.asked: dict[int, bytes] = {}
+        """The searches under way, as they came."""
 
 
 class Strict(Front):
@@ -183,7 +187,9 @@ class Strict(Front):
             for message in batch:
                 seen = messages.envelope(message)
                 self._count(message, seen)
-                fault = self._due(seen.kind, message)
+                if seen.kind is Kind.SEARCH:
+                    line.asked[seen.number] = message
+                fault = self._due(seen.kind, message, message)
                 if fault is not None:
                     await self._cut(line.server, message, fault)
                 verdict = line.manners.request(message)
@@ -208,7 +214,9 @@ class Strict(Front):
                     self.entries += 1
                 if not line.manners.notifies(seen.number):
                     line.active = time.monotonic()
-                fault = self._due(seen.kind, given)
+                fault = self._due(seen.kind, given, line.asked.get(seen.number, b""))
+                if seen.kind is Kind.SEARCH_DONE:
+                    line.asked.pop(seen.number, None)
                 if fault is not None and fault.code is not None:
                     line.manners.end(seen)
                     given = messages.search_done(seen.number, fault.code)
@@ -237,12 +245,12 @@ class Strict(Front):
             self.operations[name] += 1
             self.journal.append(Operation(name, messages.subject(message, seen), values))
 
-    def _due(self, kind: Kind, message: bytes) -> Fault | None:
+    def _due(self, kind: Kind, message: bytes, asked: bytes) -> Fault | None:
         """The fault that happens at this message, if one does."""
         if not self._faults:
             return None
         fault = self._faults[0]
-        if kind is not fault.kind or fault.containing not in message:
+        if kind is not fault.kind or fault.containing not in message or fault.asked not in asked:
             return None
         self._seen += 1
         if self._seen < fault.number:
