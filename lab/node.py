@@ -53,7 +53,7 @@ def _run(*command: str | Path, check: bool = True) -> str:
 
 
 class Node:
-    """The one node. `start()` returns when it is Ready; `stop()` leaves nothing of it: no process, mount, interface or rule."""
+    """The one node. `start()` returns when it is Ready; `stop()` leaves nothing of it: no process, mount, interface, control group or rule."""
 
     def __init__(self, processes: Processes, control_plane: ControlPlane) -> None:
         self.processes = processes
@@ -176,6 +176,12 @@ SystemdCgroup = false
         self._rules.clear()
         _run("ip", "link", "del", BRIDGE, check=False)
         self._unmount()
+        for pods in Path("/sys/fs/cgroup").glob("*/kubepods"):
+            for group in sorted((each for each in pods.rglob("*") if each.is_dir()), reverse=True):
+                with contextlib.suppress(OSError):
+                    group.rmdir()
+            with contextlib.suppress(OSError):
+                pods.rmdir()
         shutil.rmtree(self.state, ignore_errors=True)
 
     def _shims(self) -> Iterator[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 from lab.kube import ControlPlane
 from lab.processes import Processes
 from lab.samba import DomainController
-from tests.chart.support import helm
+from tests.chart.support import helm, own_directory
 
 # Who asked for what; no bodies, and none of the lab's own controllers.
 AUDIT = {
@@ -43,7 +42,7 @@ class Audited(Processes):
 
 @pytest.fixture(scope="session")
 def processes() -> Iterator[Audited]:
-    state = Path(tempfile.mkdtemp(prefix="adsync-test-"))
+    state = own_directory()
     started = Audited(state)
     try:
         yield started

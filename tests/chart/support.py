@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from lab.build import build
-from lab.processes import LabError
+from lab.processes import LabError, Mark
 
 CHART = Path(__file__).parents[2] / "helm" / "adsync"
 RELEASE, NAMESPACE = "adsync", "adsync-system"
@@ -27,6 +30,15 @@ def helm(*args: str | Path, values: Mapping[str, Any] | None = None, env: Mappin
     if done.returncode:
         raise LabError(done.stderr.strip())
     return done.stdout
+
+
+def own_directory() -> Path:
+    """A directory for this session's files, which the next session removes if this one is killed (tests/integration/conftest.py)."""
+    state = Path(tempfile.mkdtemp(prefix="adsync-test-"))
+    owner = Mark.of(os.getpid())
+    assert owner is not None
+    (state / "owner.json").write_text(json.dumps(asdict(owner)))
+    return state
 
 
 class Rendered(list[Manifest]):

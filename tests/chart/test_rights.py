@@ -99,9 +99,8 @@ def as_account(control_plane: ControlPlane, processes: Audited, tmp_path: Path) 
 def test_every_right_is_used_and_none_is_missing(
     home: Site, control_plane: ControlPlane, processes: Audited, as_account: Callable[..., Operator], limited: bool
 ) -> None:
-    # Imports are left out: the operator makes and deletes no users and groups yet, and then is not allowed to.
     rendered = render({
-        "rbac": {"imports": False, "aggregate": False}, "crds": {"enabled": False}, "namespaces": [home.namespace] if limited else [],
+        "rbac": {"aggregate": False}, "crds": {"enabled": False}, "namespaces": [home.namespace] if limited else [],
     })  # fmt: skip
     control_plane.kubectl("delete", "secret/adsync-password-digests", "lease/adsync-leader", "-n", NAMESPACE, "--ignore-not-found")
     processes.audit_log.write_text("")
@@ -109,6 +108,7 @@ def test_every_right_is_used_and_none_is_missing(
     operator.start(await_ready=False)
     processes.wait_ready(operator.name, lambda: operator.metric("adsync_leader") == 1 and operator.ready())
     _live_through(home, unique("r"))
+    _import(home, unique("i"))
     operator.terminate()  # hands on the lease
     asked = processes.audit()
     refused = {
@@ -156,3 +156,20 @@ def _live_through(home: Site, name: str) -> None:
         home.api.delete(kind, home.namespace, thing)
     for event in home.events():
         assert event["reportingComponent"] == "adsync.dev/operator"
+
+
+def _import(home: Site, name: str) -> None:
+    """A group and its member come into scope, and leave it again."""
+    scope = home.container.partition(",")[0].removeprefix("OU=")
+    member = home.dc.add_user(name, container=home.container)
+    group = home.dc.add_group(f"{name}g", container=home.container, members=[member])
+    home.dc.members(f"CN={scope},{home.container}", add=[group])
+    home.connect(direction="Import", scopeGroup=scope)
+    home.await_reason(name)
+    home.await_reason(f"{name}g", kind="SyncedGroup")
+    home.dc.members(f"CN={scope},{home.container}", delete=[group])
+    home.await_gone(name, timeout=30)
+    home.await_gone(f"{name}g", "SyncedGroup", timeout=30)
+    home.api.delete("ADDomain", home.namespace, "corp")
+    home.await_gone("corp", "ADDomain")
+    home.api.delete("Secret", home.namespace, "corp-ad")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from lab.kube import ControlPlane
 from lab.node import CONTROLLERS, GATEWAY, Node, why_not
 from lab.processes import Processes
 from lab.samba import DomainController
+from tests.chart.support import own_directory
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Cluster:
 def cluster() -> Iterator[Cluster]:
     if reason := why_not():
         pytest.skip(f"no real cluster here: {reason}")
-    state = Path(tempfile.mkdtemp(prefix="adsync-test-"))
+    state = own_directory()
     state.chmod(0o755)  # the kubelet's directories are below, and pods run as somebody else
     processes = Processes(state)
     control_plane = ControlPlane(processes, controllers=CONTROLLERS)
