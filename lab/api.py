@@ -77,7 +77,7 @@ class KubeApi:
         patience = time.monotonic() + 15
         try:
             status, content = self._exchange(method, path, data, content_type)
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLEOFError):  # the latter where only the TLS layer has noticed
             if not kept:
                 raise
             status, content = self._exchange(method, path, data, content_type)
