@@ -73,9 +73,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             at, before = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), os.getloadavg()[0]
             with console.status(f"Measuring: {name} …"):
                 results[name] = {**todo[name](), "at": at, "load": [before, os.getloadavg()[0]]}
+            report.keep(results)  # at once: what fails later shall not take it along
             console.print(f"[green]✓[/] {name}")
     report.show(console, results)
-    report.keep(results)
     console.print(f"Kept in {report.LATEST} and {report.PAGE}", style="dim")
     return 0
 
