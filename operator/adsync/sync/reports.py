@@ -190,6 +190,12 @@ class Reports:
                 entries.pop(domain, None)
             else:
                 entries[domain] = reported
+        for domain, binding in self.store.bindings.get(key, {}).items():
+            if binding.wanted and domain not in entries and domain not in self._released[key]:
+                # Bound, and not asked yet: the others must not make the whole look done.
+                namespace = "" if domain.namespace == key.namespace else domain.namespace
+                said = f"ADDomain {domain.name} has not looked at it yet"
+                entries[domain] = _model(key)(name=domain.name, namespace=namespace, ready=False, reason=Reason.PROGRESSING, message=said)
         compose = user_status if key.kind == USER else group_status
         return compose(status, self._subject(resource), list(entries.values()), datetime.now(UTC))  # type: ignore[arg-type]
 

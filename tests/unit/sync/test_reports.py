@@ -350,3 +350,15 @@ async def test_groups_hear_it_too() -> None:
     entry = await offline(desk, key=group_key())
     assert isinstance(entry, GroupDomainStatus)
     assert entry.reason is Reason.DOMAIN_UNAVAILABLE
+
+
+def test_one_domain_does_not_make_the_whole_look_done() -> None:
+    desk = Desk(domain(), domain("lab"), user(domains=BOTH))
+    desk.put(CORP, Reason.SYNCED)
+    status = desk.write()
+    ready = next(condition for condition in status["conditions"] if condition["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "Progressing")
+    desk.put(LAB, Reason.SYNCED)
+    status = desk.write()
+    ready = next(condition for condition in status["conditions"] if condition["type"] == "Ready")
+    assert (ready["status"], status["observedGeneration"]) == ("True", desk.resource().generation)
