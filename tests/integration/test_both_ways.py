@@ -146,6 +146,47 @@ def test_a_person_deletes_an_import(corner: Corner, policy: str) -> None:
         assert bool(control(corner.site, corner.called("u")) & DISABLED) is (policy == "Disable")
 
 
+def test_a_resource_that_was_kept_is_deleted_without_touching_the_directory(corner: Corner) -> None:
+    corner.spec |= {"deletionPolicy": "Delete", "import": {"onScopeRemoval": "Retain"}}
+    dn = corner.user("u", corner.scope)
+    corner.connect()
+    corner.await_user("u")
+    corner.site.dc.members(corner.scope, delete=[dn])
+    corner.await_user("u", "OutOfScope")
+    usn = corner.usn()
+    corner.site.api.delete("SyncedUser", corner.site.namespace, corner.called("u"))
+    corner.site.await_gone(corner.called("u"))
+    assert corner.usn() == usn
+
+
+def test_what_was_deleted_in_the_directory_is_not_created_again(corner: Corner) -> None:
+    corner.connect()
+    corner.site.api.create(synced_user(corner.site.namespace, corner.called("k")))
+    corner.await_user("k")
+    eventually(lambda: entry(corner.users()["k"])["membership"]["inScope"] is True)
+    corner.site.dc.delete(f"CN={corner.called('k')},{corner.site.container}")
+    ask_again(corner.site, "corp", "ADDomain")
+    corner.await_user("k", "OutOfScope")
+    assert corner.site.dc.find(corner.called("k")) is None
+
+
+def test_a_resource_written_by_hand_takes_a_marked_account_over(corner: Corner) -> None:
+    """The imported twin has written its mark already; it gives way, and the directory keeps the account as it is."""
+    corner.spec["deletionPolicy"] = "Delete"
+    corner.user("u", corner.scope, mail="u@example.com", givenName="Una")
+    corner.connect()
+    corner.await_user("u")
+    corner.site.edit(corner.called("u"), {"firstName": "Ulla"})
+    eventually(lambda: value(corner, "u", MARK))
+    corner.await_user("u")
+    corner.site.api.create(synced_user(corner.site.namespace, corner.called("u"), name="by-hand", email="u@example.com"))
+    corner.site.await_gone(corner.called("u"))
+    assert entry(corner.site.await_reason("by-hand"))["origin"] == "Adopted"
+    eventually(lambda: "/by-hand;" in str(value(corner, "u", MARK)))
+    assert value(corner, "u", "givenName") == "Ulla"
+    quiet(corner)
+
+
 def test_leaving_the_scope_never_touches_the_directory(corner: Corner) -> None:
     corner.spec["deletionPolicy"] = "Delete"
     dn = corner.user("u", corner.scope, givenName="Una")

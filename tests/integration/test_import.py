@@ -276,6 +276,21 @@ def test_names_that_collide_or_are_no_names(corner: Corner) -> None:
     assert names[1].startswith("-a-b-")
 
 
+def test_a_scope_group_has_to_be_named(corner: Corner) -> None:
+    corner.site.connect(direction="Import")
+    domain = corner.site.await_reason("corp", "InvalidSpec", kind="ADDomain")
+    assert "spec.scopeGroup" in condition(domain, "Ready")["message"]
+
+
+def test_observe_imports_and_removes_nothing(corner: Corner) -> None:
+    corner.spec["mode"] = "Observe"
+    corner.user("u", corner.scope)
+    corner.connect()
+    eventually(lambda: corner.site.get("corp", "ADDomain")["status"]["scopeGroup"]["members"] == 1)
+    ask_again(corner.site, "corp", "ADDomain")
+    assert corner.users() == {}
+
+
 def test_a_restart_in_step_writes_nothing(corner: Corner, operator: Operator) -> None:
     users = [corner.user(f"u{number}", mail=f"u{number}@example.com") for number in range(6)]
     corner.group("g1", [*users[:3], corner.group("g2", users[3:])], corner.scope)

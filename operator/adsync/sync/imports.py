@@ -58,6 +58,7 @@ class Imports:
         self._told = Scope()
         self._wake = asyncio.Event()
         self._refused: dict[str, Entry] = {}  # what the API server would not take, until it changes
+        self._complaint = ""  # that was last told of
         self._names: dict[tuple[str, str], str] = {}  # (kind, name of a resource) → objectGUID that it was given to
         self._owners: dict[str, Key] = {}
 
@@ -194,6 +195,9 @@ class Imports:
                 await self._create_missing()
             except ClusterError as error:
                 _log.warning("not imported yet, will be tried again", domain=self.place.name, error=str(error))
+                if self._complaint != str(error):
+                    self.place.reports.event(self.place.resource, "ImportFailed", str(error), warning=True)
+                self._complaint = str(error)
                 asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._wake.set)
 
     def _tell(self) -> None:

@@ -159,6 +159,21 @@ class Merging(ObjectSync):
         said = f"{entry.dn} is not in the scope group {scope.group.dn}; put it back there, or delete this resource"
         return Verdict(Reason.OUT_OF_SCOPE, said)
 
+    async def deleted(self, resource: Resource, *, has_been_in: bool) -> Verdict | Again | None:
+        """For a resource written by hand whose object is not there: None where one is to be created, as there has been none in scope yet."""
+        if not has_been_in:
+            return None
+        if await self.found_by_read(resource):
+            return AGAIN
+        said = "the object was deleted in the directory; delete this resource too, or make another one to have it created again"
+        return self.unproven(resource) or Verdict(Reason.OUT_OF_SCOPE, said)
+
+    def released_as_left(self, resource: Resource, entry: Entry | None, *, has_been_in: bool) -> Verdict | None:
+        """Why the deletion policy is not served: the object has left the scope, and is not ours to write any more."""
+        if entry is None or not (has_been_in or self.imports.is_imported(resource)):
+            return None
+        return self.out_of_scope(entry, has_been_in=True)
+
     # --- joining, and leaving with the resource ---
 
     async def join(self, resource: Resource, entry: Entry) -> Verdict | None:

@@ -63,7 +63,10 @@ class MergingGroups(Merging, GroupSync):
             return self.stuck(resource, found)
         entry, merged = found.entry, Merged()
         if entry is None:
-            plan = self._plan_absent(wish)
+            gone = await self.deleted(resource, has_been_in=_IN_SCOPE in wish.agreed)
+            if isinstance(gone, Again):
+                return AGAIN
+            plan = GroupPlan(verdict=gone) if gone else self._plan_absent(wish)
         else:
             merged = self._merge(resource, wish, entry)
             wish = replace(wish, name=merged.values["name"], attributes=group_attributes_of(merged.values, place.rules))
@@ -334,7 +337,10 @@ class MergingGroups(Merging, GroupSync):
         place, linked = self.place, self.imports.linked(resource)
         wish = bare_group_wish(resource, place.rules, self._recorded(resource))
         wish = replace(wish, linked=linked, yields=self.imports.yields(resource, place.mirror.by_guid(linked) if linked else None))
-        return plan_group_removal(wish, policy, place.rules, place.around())
+        plan = plan_group_removal(wish, policy, place.rules, place.around())
+        agreed = wish.recorded.last_synced
+        left = self.released_as_left(resource, plan.found.entry if plan.found else None, has_been_in=bool(agreed and agreed.in_scope))
+        return replace(plan, changes=(), verdict=left) if left and plan.verdict is None else plan
 
 
 def _difference(before: frozenset[str], after: frozenset[str]) -> str:

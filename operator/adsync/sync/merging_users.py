@@ -81,7 +81,10 @@ class MergingUsers(Merging, UserSync):
             return self.stuck(resource, found)
         entry, merged = found.entry, Merged()
         if entry is None:
-            plan = self._plan_absent(wish)
+            gone = await self.deleted(resource, has_been_in=IN_SCOPE in wish.agreed)
+            if isinstance(gone, Again):
+                return AGAIN
+            plan = UserPlan(verdict=gone) if gone else self._plan_absent(wish)
         else:
             left = self.out_of_scope(entry, has_been_in=IN_SCOPE in wish.agreed)
             merged = self._merge(resource, wish, entry)
@@ -260,7 +263,11 @@ class MergingUsers(Merging, UserSync):
         place, linked = self.place, self.imports.linked(resource)
         wish = bare_user_wish(resource, place, self._recorded(resource))
         wish = replace(wish, linked=linked, yields=self.imports.yields(resource, place.mirror.by_guid(linked) if linked else None))
-        return plan_user_removal(wish, policy, place.rules, place.around())
+        plan = plan_user_removal(wish, policy, place.rules, place.around())
+        left = self.released_as_left(
+            resource, plan.found.entry if plan.found else None, has_been_in=IN_SCOPE in (wish.recorded.last_synced or {})
+        )
+        return replace(plan, changes=(), verdict=left) if left and plan.verdict is None else plan
 
     # --- looks that find nothing ---
 
