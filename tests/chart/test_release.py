@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,25 @@ def test_the_api_server_takes_every_manifest_strictly(installed: Helm, control_p
         stdin=yaml.safe_dump_all(list(manifests)),
     )  # fmt: skip
     assert len(said.splitlines()) == len(manifests)
+
+
+def test_the_first_resources_in_the_notes_are_taken_as_they_stand(installed: Helm, control_plane: ControlPlane) -> None:
+    notes = installed("install", "other", CHART, "--namespace", NAMESPACE, "--dry-run=client", values={"crds": {"enabled": False}})
+    _, _, rest = notes.partition("kubectl apply -f - <<EOF\n")
+    manifests, _, _ = rest.partition("  EOF\n")
+    said = control_plane.kubectl(
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "--dry-run=server",
+        "--validate=strict",
+        "-f",
+        "-",
+        stdin=textwrap.dedent(manifests),
+        check=False,
+    )
+    assert "synceduser.adsync.dev/anna" in said, said
+    assert "addomain.adsync.dev/corp" in said, said
 
 
 def test_the_pods_are_admitted_where_pod_security_is_restricted(installed: Helm, control_plane: ControlPlane) -> None:
