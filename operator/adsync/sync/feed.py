@@ -33,6 +33,7 @@ _RECORD_SECONDS = 3.0  # between two readings of the record, at least
 _RECORD_SHARE = 20  # and so many times what the last one took: a slow directory is not kept busy by us
 _MOST_AT_ONCE = 200
 _RESUBSCRIBE_SECONDS = 1.0
+_SETTLING_SECONDS = (1.0, 5.0, 20.0)  # signing in to listen takes a while, and nothing tells of what changes until then
 
 Changed = Callable[[Entry | None, Entry | None], None]
 """Called with what was known of an object, and what is known now; None for nothing."""
@@ -77,6 +78,8 @@ class Feed:
                 async with aclosing(self.place.directory.notifications()) as notes:
                     self._notified = True
                     self._wake_up()  # what changed while nobody listened
+                    for seconds in _SETTLING_SECONDS:
+                        asyncio.get_running_loop().call_later(seconds, self._wake_up)
                     async for note in notes:
                         failures = 0
                         if self._is_news(note):

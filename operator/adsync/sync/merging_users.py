@@ -62,7 +62,7 @@ class MergingUsers(Merging, UserSync):
         if self._is_clean(resource):
             return None
         done = Done()
-        self._checked = {key: guid for key, guid in self._checked.items() if key != resource.key}
+        self._checked.pop(resource.key, None)
         for _ in range(ROUNDS):
             resource = self.place.store.resources.get(resource.key, resource)
             outcome = await self._round(resource, binding, done)
@@ -124,6 +124,11 @@ class MergingUsers(Merging, UserSync):
             self.tell_conflicts(resource, merged)
             await self._read_back(wish, plan)
         return AGAIN
+
+    def vanished(self, key: Key) -> None:
+        self._clean.pop(key, None)
+        self._checked.pop(key, None)
+        super().vanished(key)
 
     # --- what is wanted ---
 
