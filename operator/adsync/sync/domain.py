@@ -382,7 +382,7 @@ class DomainLoop:
                 self.dirty.add(each.key)
         if waiting:
             return False
-        await self.shared.cluster.remove_finalizer(as_object(resource), names.FINALIZER)
+        await reports.take_off_finalizer(resource)
         return True
 
     async def _give_up(self, resource: Resource) -> None:

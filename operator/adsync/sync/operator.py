@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ _log = structlog.get_logger(__name__)
 
 _STANDSTILL_SECONDS = 180.0
 _RELIST_SECONDS = 600.0
+_FIRST_RELIST_SECONDS = 20.0  # what went between our own first list and that of the watches
 
 
 class Operator:
@@ -271,8 +273,8 @@ class Operator:
     async def _relist(self) -> None:
         """Deletions that fell into a break of the watch give no event: find them by what is listed no more."""
         assert self._store is not None
-        while True:
-            await asyncio.sleep(_RELIST_SECONDS)
+        for pause in itertools.chain((_FIRST_RELIST_SECONDS,), itertools.repeat(_RELIST_SECONDS)):
+            await asyncio.sleep(pause)
             for kind in (DOMAIN, USER, GROUP):
                 before = {resource.key: resource.uid for resource in self._store.of_kind(kind)}
                 try:

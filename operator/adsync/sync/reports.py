@@ -140,8 +140,16 @@ class Reports:
         """Remove our finalizer from a resource that is being deleted, if no domain holds it any more. Raises ClusterError."""
         waiting = set(self.store.bindings.get(resource.key, ())) - self._released[resource.key]
         if resource.deleting and resource.held and not waiting:
-            await self.cluster.remove_finalizer(as_object(resource), names.FINALIZER)
+            await self.take_off_finalizer(resource)
             self.forget(resource.key)
+
+    async def take_off_finalizer(self, resource: Resource) -> None:
+        """What is gone because of it is taken out of the store at once: of what goes before the watches have begun no event ever tells."""
+        if await self.cluster.remove_finalizer(as_object(resource), names.FINALIZER) is not None:
+            return
+        known = self.store.resources.get(resource.key)
+        if known is not None and known.uid == resource.uid:
+            self.concerned(self.store.remove(*resource.key))
 
     def forget(self, key: Key) -> None:
         self._released.pop(key, None)
