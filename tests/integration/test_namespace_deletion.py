@@ -13,7 +13,7 @@ import pytest
 from lab.proxy import Front
 from lab.samba import DomainController
 from tests.integration.crowd import MARK, Crowd, full_only, scaled
-from tests.integration.support import Operator, Site, ad_domain, condition, credentials, eventually
+from tests.integration.support import KINDS, Operator, Site, ad_domain, condition, credentials, eventually
 
 DISABLED = "514"
 PATIENCE = 30.0
@@ -41,12 +41,15 @@ def delete_namespace(site: Site) -> None:
 
 
 def await_end(site: Site, timeout: float = PATIENCE) -> None:
+    """Our part of it is to let our resources go; the namespace controller looks again at growing intervals, and has its own time for that."""
+    eventually(lambda: not any(site.api.list(kind, site.namespace) for kind in KINDS), timeout, interval=0.2, what="our resources are gone")
+
     def look() -> bool:
         left = site.api.find("Namespace", "", site.namespace)
         assert left is None, condition(left, "NamespaceContentRemaining")["message"]
         return True
 
-    eventually(look, timeout, interval=0.2, what="the namespace is gone")
+    eventually(look, 60, interval=0.2, what="the namespace is gone")
 
 
 def assert_disabled_and_ours(crowd: Crowd) -> None:
