@@ -258,6 +258,10 @@ class Imports:
                 obj = await place.cluster.create(kind, self._manifest(kind, name, entry), field_manager=FIELD_MANAGER)
             except ClusterError as error:
                 if error.status == 409:
+                    there = await place.cluster.get(kind, place.domain.namespace, name)
+                    if there is not None and (there["metadata"].get("labels") or {}).get(names.OBJECT_GUID_LABEL) == entry.guid:
+                        place.reports.taken(kind, there)  # made before, by a request whose answer was lost
+                        return
                     continue
                 if error.status in (400, 413, 422):
                     self._refused[entry.guid] = entry
