@@ -35,7 +35,7 @@ MERGE_PATCH = "application/merge-patch+json"  # RFC 7386
 JSON_PATCH = "application/json-patch+json"  # RFC 6902
 APPLY_PATCH = "application/apply-patch+yaml"  # server-side apply; JSON is YAML
 
-_POOL = 32  # sixteen status writes in flight, and room for reads, events and the lease
+_POOL = 48  # sixteen status writes and sixteen imports in flight, and room for reads, events and the lease
 _CONNECT_SECONDS = 5.0
 _REQUEST_SECONDS = 30.0
 _RETRIES: dict[str, Any] = {"attempts": 8, "timeout": 12.0, "wait_initial": 0.1, "wait_max": 2.0, "wait_jitter": 0.2}

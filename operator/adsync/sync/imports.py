@@ -37,7 +37,7 @@ from adsync.sync.workplace import Workplace
 
 _log = structlog.get_logger(__name__)
 
-_IN_FLIGHT = 24
+_IN_FLIGHT = 16
 _GATHER_SECONDS = 0.02
 _RETRY_SECONDS = 5.0
 _NAME_LIMIT = 200
