@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 
 _WORKERS = 100  # most of them wait: for the API server, for their turn to write, for what they wrote to be read back
 _UNFORESEEN_SECONDS = 30.0
-_TELL_SECONDS, _TELL_BUSY_SECONDS = 0.3, 2.0
+_TELL_SECONDS, _TELL_AT_LATEST_SECONDS = 0.3, 5.0
 _PROTECTED = "it is a privileged group, or a member of one, directly or through other groups"
 
 
@@ -215,10 +215,18 @@ class Session:
         self._moved |= guids
 
     async def _tell_members(self) -> None:
-        """Have the statuses of those who came into a group, or left one, say so: gathered, while groups are still being worked on."""
-        place = self.place
+        """Have the statuses of those who came into a group, or left one, say so: gathered, while the directory is still being written. A
+        thousand users in twenty groups are else looked at, and their statuses written, over and over, at the cost of those very writes."""
+        place, loop = self.place, asyncio.get_running_loop()
+        since = loop.time()
         while True:
-            await asyncio.sleep(_TELL_SECONDS if len(self.dirty) == 0 else _TELL_BUSY_SECONDS)
+            await asyncio.sleep(_TELL_SECONDS)
+            if not self._moved:
+                since = loop.time()
+                continue
+            if (place.writing or place.writes_under_way) and loop.time() - since < _TELL_AT_LATEST_SECONDS:
+                continue
+            since = loop.time()
             moved, self._moved = self._moved, set()
             for guid in moved:
                 entry = place.mirror.by_guid(guid)
