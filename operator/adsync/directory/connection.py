@@ -100,7 +100,9 @@ class LdapConnection:
         except socket.gaierror:
             raise DirectoryUnavailable(f"{peer} can't be resolved: check the host name and the DNS") from None
         except OSError as error:
-            raise DirectoryUnavailable(f"{peer} can't be reached: {error.strerror or str(error) or 'it closed the connection at once'}") from None
+            raise DirectoryUnavailable(
+                f"{peer} can't be reached: {error.strerror or str(error) or 'it closed the connection at once'}"
+            ) from None
         _tune(writer.get_extra_info("socket"))
         return cls(reader, writer, peer, **options)
 
