@@ -82,7 +82,7 @@ def test_killed_at_random_instants_while_passwords_change(site: Site, operator: 
 def test_killed_at_random_instants_while_users_are_deleted(site: Site, operator: Operator, policy: str) -> None:
     """Every resource goes in the end, and every account ends as the deletion policy says."""
     instants = random.Random(5)
-    site.connect(deletionPolicy=policy, safety={"maxRemovals": "100%"})
+    site.connect(deletionPolicy=policy, safety={"maxRemovals": "100%", "minRemovals": 1000})
     crowd = Crowd(site, scaled(40, 200))
     crowd.create()
     crowd.await_reason()
