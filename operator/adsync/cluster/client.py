@@ -120,7 +120,7 @@ class Cluster:
                         status=404,
                     ) from error
                 raise
-            for obj in page["items"]:
+            for obj in page["items"] or ():  # of metadata only, an empty list comes as null
                 items.append(_slim(obj))
             meta = page.get("metadata") or {}
             if not meta.get("continue"):

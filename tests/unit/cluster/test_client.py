@@ -69,6 +69,11 @@ async def test_a_list_whose_continuation_has_expired_begins_again(api: ApiServer
     assert len(items) == len({obj["metadata"]["name"] for obj in items}) == 700
 
 
+async def test_an_empty_list_of_metadata_comes_as_null(api: ApiServer, cluster: Cluster) -> None:
+    api.faults.append(lambda request: web.json_response({"kind": "PartialObjectMetadataList", "metadata": {}, "items": None}))
+    assert await cluster.list("SyncedUser", "apps", metadata_only=True) == ([], "")
+
+
 async def test_a_list_that_fails_on_its_way_is_no_list(api: ApiServer, cluster: Cluster) -> None:
     for number in range(700):
         user(api, f"u{number:04}")
