@@ -81,7 +81,10 @@ def test_they_die_with_us(tmp_path: Path) -> None:
 import os, signal
 from pathlib import Path
 from lab.processes import Processes
-print(Processes(Path({str(tmp_path)!r})).start("sleep", ["sleep", "1000"]), flush=True)
+pid = Processes(Path({str(tmp_path)!r})).start("sleep", ["sleep", "1000"])
+while Path(f"/proc/{{pid}}/comm").read_text().strip() != "sleep":
+    pass  # what ties it to us is not yet that program
+print(pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])

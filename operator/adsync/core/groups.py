@@ -15,7 +15,7 @@ from adsync.core.identity import Claim, Found, Verdict, find, may_adopt
 from adsync.core.names import CN_LIMIT, SAM_GROUP_LIMIT, check_sam
 from adsync.core.owner import OwnerMark
 from adsync.core.rules import DESCRIPTION, DomainRules
-from adsync.core.users import SAM, Surroundings, attribute_edits, out_of_reach, place_change, removal_changes
+from adsync.core.users import SAM, Surroundings, attribute_edits, out_of_reach, place_change, place_taken, removal_changes
 from adsync.errors import InvalidSpec
 from adsync.resources.common import DeletionPolicy
 from adsync.resources.conditions import Reason
@@ -130,6 +130,8 @@ def _plan_present(wish: GroupWish, rules: DomainRules, found: Found, entry: Entr
     verbs = tuple(Verb.CLEAR_ATTRIBUTE for edit in edits if edit.new is None)
     changes: list[Change] = []
     target = place_change(entry, found, wish.container, wish.agreed, ("name", wish.name, wish.name))
+    if target is not None and (verdict := place_taken(entry, target, around.lookup)):
+        return GroupPlan(found, verdict=verdict)
     if not found.unmarkable and (edits or target is not None or not found.linked):
         mark = str(OwnerMark(wish.owner, found.origin))
         if entry.mark != mark:

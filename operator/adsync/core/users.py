@@ -172,6 +172,8 @@ def _plan_present(wish: UserWish, rules: DomainRules, found: Found, entry: Entry
         edits.append(Edit(LOCKOUT_TIME, None, "0"))
     changes: list[Change] = []
     target = place_change(entry, found, wish.container, wish.agreed, ("username", wish.username, wish.names.cn))
+    if target is not None and (verdict := place_taken(entry, target, around.lookup)):
+        return UserPlan(found, verdict=verdict)
     writing = bool(edits) or target is not None or step.source is not PasswordSource.NONE
     if not found.unmarkable and (writing or not found.linked):
         mark = str(OwnerMark(wish.owner, found.origin, step.digest))
@@ -246,6 +248,14 @@ def agreed_values(wish: UserWish, rules: DomainRules) -> dict[str, str]:
 
 def _flag(value: bool | None) -> str:
     return "" if value is None else str(value).lower()
+
+
+def place_taken(entry: Entry, target: DN, lookup: Lookup) -> Verdict | None:
+    """A move must not meet another object."""
+    taken = lookup.by_dn(target)
+    if taken is None or taken.guid == entry.guid:
+        return None
+    return Verdict(Reason.CONFLICT, f"{entry.dn} can't become {target}: that is another object, {taken.sam!r}; rename or move one of them")
 
 
 def place_change(entry: Entry, found: Found, container: DN | None, agreed: Mapping[str, str], renamed: tuple[str, str, str]) -> DN | None:
