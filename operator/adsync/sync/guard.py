@@ -17,6 +17,7 @@ from adsync.resources.conditions import Reason
 from adsync.sync.store import Key
 
 _SAMPLE = 20
+_SHRINKING = frozenset({Verb.DELETE, Verb.DISABLE, Verb.REMOVE_MEMBER})
 _COUNT_HOLDS = timedelta(seconds=2)
 
 
@@ -38,6 +39,7 @@ class Guard:
         self._under_way: dict[Key, Counter[Verb]] = {}  # let through, not made yet: many are judged before the first is made
         self.count: Callable[[], Managed] = lambda: Managed(0, 0)
         self._managed, self._counted_at = Managed(0, 0), datetime.min.replace(tzinfo=UTC)
+        self._gone: dict[Verb, int] = {}
         for removal in (recorded.removals if recorded else None) or ():
             if removal.verb in {str(verb) for verb in Verb}:
                 self.ledger.entries[removal.time, Verb(removal.verb)] = removal.count
@@ -67,7 +69,12 @@ class Guard:
         now = datetime.now(UTC)
         if now - self._counted_at > _COUNT_HOLDS:  # not anew for each of a thousand removals
             self._managed, self._counted_at = self.count(), now
-        populations = {verb: self._managed.memberships if verb is Verb.REMOVE_MEMBER else self._managed.users for verb in Verb}
+            # What was removed within the window is managed no more, and was: the share is of what there was, also after a restart.
+            self._gone = {verb: self.ledger.spent(now, verb, self.limits.window) for verb in _SHRINKING}
+        populations = {
+            verb: (self._managed.memberships if verb is Verb.REMOVE_MEMBER else self._managed.users) + self._gone.get(verb, 0)
+            for verb in Verb
+        }
         under_way = chain.from_iterable(counter.elements() for counter in self._under_way.values())
         verb = exceeded(self.limits, self.ledger, now, verbs, populations, under_way)
         if verb is None:

@@ -189,3 +189,11 @@ def test_which_verbs_count() -> None:
     assert verbs_of(ModifyMembers("g", dn("g"), add=("a",), remove=("b", "c"))) == (Verb.REMOVE_MEMBER,) * 2
     assert verbs_of(Delete("a", dn("a"))) == (Verb.DELETE,)
     assert verbs_of(Move("a", dn("a"), dn("b"))) == ()
+
+
+def test_after_a_restart_the_share_is_still_of_what_there_was() -> None:
+    before = guard(users=100, maxRemovals="100%")
+    assert all(carry_out(before, str(at), delete(str(at))) for at in range(60))
+    after = guard(before.status(), users=40, maxRemovals="100%")
+    assert all(carry_out(after, str(at), delete(str(at))) for at in range(60, 100))
+    assert not carry_out(after, "one more", delete("one more"))
