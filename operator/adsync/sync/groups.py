@@ -45,7 +45,7 @@ class GroupSync(ObjectSync):
                 return self._report(resource, GroupFacts(plan.verdict, found=plan.found))
             if not plan.changes and entry is not None:
                 break
-            if verdict := place.quarrels.verdict(resource.key, plan.drift) or self._hindrance(resource, plan.changes, entry):
+            if verdict := self.hindrance(resource, plan.changes, plan.drift, entry):
                 return self._report(resource, GroupFacts(verdict, found=plan.found, planned=plan.changes))
             if entry is None and await self.found_by_read(resource):
                 continue
@@ -63,14 +63,6 @@ class GroupSync(ObjectSync):
             place.guard.withdraw(resource.key)
             return self._report(resource, facts)
         return await self._sync_members(resource, entry, facts)
-
-    def _hindrance(self, resource: Resource, changes: Sequence[Change], entry: Entry | None) -> Verdict | None:
-        place = self.place
-        if place.resource.spec.mode is Mode.OBSERVE:
-            return Verdict(Reason.OBSERVING, f"mode Observe: {len(changes)} change{'s' if len(changes) > 1 else ''} would be made")
-        if entry is None and (verdict := self.unproven(resource)):
-            return verdict
-        return place.guard.judge(resource.key, changes)
 
     async def _write(self, resource: Resource, wish: GroupWish, plan: GroupPlan) -> bool:
         """Make the changes, in order, and read back. False where the plan has to be made again, from what was learnt."""

@@ -87,7 +87,7 @@ class MergingGroups(Merging, GroupSync):
     ) -> float | Again | None:
         """As a look of Export does it."""
         place, entry = self.place, plan.found.entry if plan.found else None
-        if verdict := self._hindrance(resource, plan.changes, entry):
+        if verdict := self.hindrance(resource, plan.changes, plan.drift, entry):
             return self._report(resource, GroupFacts(verdict, found=plan.found, planned=plan.changes))
         if entry is None and await self.found_by_read(resource):
             return AGAIN

@@ -110,7 +110,7 @@ class MergingUsers(Merging, UserSync):
     ) -> float | Again | None:
         """As a look of Export does it."""
         place, entry = self.place, plan.found.entry if plan.found else None
-        if verdict := await self._hindrance(resource, plan):
+        if verdict := self.hindrance(resource, plan.changes, plan.drift, entry):
             return self._report(resource, self._facts(verdict, wish, plan, done), wish.recorded)
         if entry is None and await self.found_by_read(resource):
             return AGAIN

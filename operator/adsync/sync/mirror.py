@@ -125,11 +125,6 @@ class Mirror:
     def _by_rid(self, rid: int) -> list[Entry]:
         return [entry for entry in self if entry.kind is EntryKind.GROUP and entry.rid == rid]
 
-    def keep_only(self, guids: Iterable[str]) -> list[Entry]:
-        """Drop, after a complete sweep, what it did not meet; returns what went."""
-        gone = self._entries.keys() - set(guids)
-        return [entry for guid in gone if (entry := self.drop(guid)) is not None]
-
     def _named(self, guid: str | None) -> Entry | None:
         return None if guid is None else self._entries.get(guid)
 

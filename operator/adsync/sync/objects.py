@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
 
-from adsync.core.changes import Add, Change, Move
+from adsync.core.changes import Add, Change, Edit, Move
 from adsync.core.entries import Entry
 from adsync.core.identity import Found, Verdict
 from adsync.errors import AlreadyExists, DirectoryError, DirectoryUnavailable, InsufficientRights, InvalidSpec, NoSuchObject, ValueMismatch
@@ -131,6 +131,17 @@ class ObjectSync(ABC):
         where = f"the object with objectGUID {guid}" if guid else "an object that may have been created before"
         said = f"{where} is not on {place.directory.info.url}, which may not have caught up yet; nothing is created or released meanwhile"
         return Verdict(Reason.PROGRESSING, said)
+
+    def hindrance(self, resource: Resource, changes: Sequence[Change], drift: Sequence[Edit], entry: Entry | None) -> Verdict | None:
+        """Why a plan is not carried out, if so: the mode, a quarrel, an absence that is not certain, or the safety limit."""
+        place = self.place
+        if place.resource.spec.mode is Mode.OBSERVE:
+            return Verdict(Reason.OBSERVING, f"mode Observe: {len(changes)} change{'s' if len(changes) > 1 else ''} would be made")
+        if verdict := place.quarrels.verdict(resource.key, drift):
+            return verdict
+        if entry is None and (verdict := self.unproven(resource)):
+            return verdict
+        return place.guard.judge(resource.key, changes)
 
     async def hold(self, resource: Resource) -> bool:
         """Set the finalizer before the first write. False where the resource is gone, or going."""

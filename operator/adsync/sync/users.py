@@ -27,7 +27,6 @@ from adsync.core.passwords import PasswordWish, known_refusal, policy_in_words
 from adsync.core.report import UserFacts, ours, user_entry
 from adsync.core.users import UAC, UserPlan, UserWish, agreed_values, plan_user, plan_user_removal
 from adsync.errors import AlreadyExists, NoSuchObject, PasswordRefused, ValueMismatch
-from adsync.resources.addomain import Mode
 from adsync.resources.common import DeletionPolicy
 from adsync.resources.conditions import Reason
 from adsync.resources.synceduser import PasswordState, PasswordStatus, UserDomainStatus, UserMembership
@@ -68,9 +67,9 @@ class UserSync(ObjectSync):
             plan = plan_user(wish, place.rules, place.around())
             if not plan.changes:
                 return self._settled(resource, wish, plan, done)
-            if verdict := await self._hindrance(resource, plan):
-                return self._report(resource, self._facts(verdict, wish, plan, done), wish.recorded)
             entry = plan.found.entry if plan.found else None
+            if verdict := self.hindrance(resource, plan.changes, plan.drift, entry):
+                return self._report(resource, self._facts(verdict, wish, plan, done), wish.recorded)
             if entry is None and await self.found_by_read(resource):
                 continue
             if entry is not None and checked != entry.guid:
@@ -82,19 +81,6 @@ class UserSync(ObjectSync):
             if await self._write(resource, wish, plan, done):
                 await self._read_back(wish, plan)
         return self.stuck(resource, Verdict(Reason.CONTESTED, "the directory, or somebody in it, keeps changing what is written"))
-
-    async def _hindrance(self, resource: Resource, plan: UserPlan) -> Verdict | None:
-        """Why a plan is not carried out, if so: the mode, the safety limit, or an absence that is not certain."""
-        place = self.place
-        if place.resource.spec.mode is Mode.OBSERVE:
-            return Verdict(
-                Reason.OBSERVING, f"mode Observe: {len(plan.changes)} change{'s' if len(plan.changes) > 1 else ''} would be made"
-            )
-        if verdict := place.quarrels.verdict(resource.key, plan.drift) or place.guard.judge(resource.key, plan.changes):
-            return verdict
-        if plan.found is not None and plan.found.entry is None:
-            return self.unproven(resource)
-        return None
 
     async def _write(self, resource: Resource, wish: UserWish, plan: UserPlan, done: Done) -> bool:
         """Make the changes, in order. False where the plan has to be made again, from what was learnt."""
