@@ -30,6 +30,12 @@ from adsync.resources.synceduser import Origin, PasswordState, PasswordStatus
 _RANDOM_LENGTH = 40
 _CATEGORIES = (string.ascii_uppercase, string.ascii_lowercase, string.digits, "!#$%*+-=?@")
 _TOKENS = re.compile(r"[,.\-_ #\t]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NO_TEXT = "\ufffd"
+"""What stands in a password where the Secret's octets are not UTF-8 (U+FFFD, Unicode 3.9)."""
+
+PASSWORD_LIMIT = 256
+"""The longest password of an account, in units of UTF-16 (MS-SAMR 2.2.6.21). A much longer one can bring a domain controller to a halt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +185,19 @@ def expired(entry: Entry) -> bool:
 
 
 def known_refusal(password: str, policy: PasswordPolicy, *, sam: str, display_name: str) -> str:
-    """What the policy is known to refuse about a password, in words; "" where nothing is.
+    """What the policy is known to refuse about a password, or could never be typed, in words; "" where nothing is.
 
     Length and complexity as MS-SAMR 3.1.1.7.2 has them: three of five character categories, and neither the account name nor a part of
     the display name of three characters or more. History and minimum age are the server's own business: a reset passes them.
     """
     if not password:
         return "the Secret's value is empty"
+    if len(password.encode("utf-16-le", "surrogatepass")) > 2 * PASSWORD_LIMIT:
+        return f"the Secret's value is longer than {PASSWORD_LIMIT} characters, the most that Active Directory takes"
+    if _NO_TEXT in password:
+        return "the Secret's value is not UTF-8 text"
+    if _CONTROL.search(password):
+        return "the Secret's value has a line break or another control character, which nobody can type: store it without (printf, echo -n)"
     if len(password) < policy.min_length:
         return f"the domain's policy asks for at least {policy.min_length} characters"
     if not policy.complexity:
@@ -212,7 +224,7 @@ def random_password(entropy: bytes, policy: PasswordPolicy) -> str:
 
     No part of it is the same every time: an account that is named like that part could never be created.
     """
-    length = max(_RANDOM_LENGTH, policy.min_length + 8)
+    length = min(PASSWORD_LIMIT, max(_RANDOM_LENGTH, policy.min_length + 8))
     stream = b"".join(hashlib.sha512(entropy + bytes([block])).digest() for block in range(1 + length // 64))
     each = "".join(characters[byte % len(characters)] for characters, byte in zip(_CATEGORIES, stream[:4], strict=True))
     return base64.b85encode(stream[4:]).decode()[: length - len(each)] + each

@@ -26,7 +26,7 @@ async def fetch_password(place: Workplace, resource: Resource, wish: UserWish) -
     if ref.key in view.digests and wish.password.digest is not None:
         bound = store.keys.bound(wish.owner, view.digests[ref.key])
         if bound.get(store.keys.current_id) == wish.password.digest.value:
-            # What is no UTF-8 can't be typed anywhere: it goes on as it is and the directory's policy judges it.
+            # What is no UTF-8 is marked as that by its replacement, and refused for it.
             return SecretStr(secret.data[ref.key].decode("utf-8", "replace"))
     store.secrets[namespace, ref.name] = view
     return None

@@ -265,6 +265,12 @@ POLICY = PasswordPolicy(min_length=7, complexity=True)
         ("Montgomery-1", "part of the display name"),
         ("xELIZABETHx1", "part of the display name"),
         ("Al-secret-1", ""),  # two characters do not count
+        ("Abcdef1!" * 32, ""),
+        ("Abcdef1!" * 32 + "x", "longer than 256 characters"),
+        ("Aa1!" + "😀" * 127, "longer than 256 characters"),  # two units of UTF-16 each
+        ("Abcdef1!\n", "line break"),
+        ("Abc\0def1!", "control character"),
+        (b"Abcd\xe9f1!".decode("utf-8", "replace"), "is not UTF-8 text"),
     ],
 )
 def test_known_refusal(password: str, said: str) -> None:
