@@ -43,6 +43,13 @@ def test_no_sam(username: str) -> None:
         names(username)
 
 
+@pytest.mark.parametrize("field", ["sAMAccountName", "userPrincipalName"])
+@pytest.mark.parametrize("unseen", ["\u200b", "\u202e", "\u0085", "\ufeff", "\u2028"])
+def test_a_name_with_a_character_that_cannot_be_seen(unseen: str, field: str) -> None:
+    with pytest.raises(InvalidSpec, match=r"^spec\.username"):
+        names(f"jd{unseen}oe", field)
+
+
 def test_twenty_characters_and_no_more() -> None:
     with pytest.raises(InvalidSpec, match="has 21 characters; Active Directory takes at most 20"):
         names("x" * 21)
@@ -79,6 +86,10 @@ def test_a_container_is_the_root_or_below_it() -> None:
     for outside in ("OU=a,DC=corp,DC=example,DC=com", "DC=corp,DC=example,DC=com", rf"OU=a\,{ROOT}", "OU=People"):
         with pytest.raises(InvalidSpec, match=r"^spec\.c .* is not below the domain's root container"):
             container_dn(outside, root, "spec.c")
+    with pytest.raises(InvalidSpec, match=r"^spec\.c .* joins names with \+"):
+        container_dn(f"OU=a+OU=b,{ROOT}", root, "spec.c")
+    with pytest.raises(InvalidSpec, match=r"^spec\.c is longer than 1024 characters"):
+        container_dn("OU=a," * 250 + ROOT, root, "spec.c")
     with pytest.raises(InvalidSpec, match=r"^spec\.c: .* is not a DN"):
         container_dn("People", root, "spec.c")
 
