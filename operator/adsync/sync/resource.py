@@ -18,6 +18,7 @@ from adsync.resources.synceduser import SyncedUserSpec
 _SPECS: Mapping[str, type[Spec]] = {"ADDomain": ADDomainSpec, "SyncedUser": SyncedUserSpec, "SyncedGroup": SyncedGroupSpec}
 USER, GROUP, DOMAIN = "SyncedUser", "SyncedGroup", "ADDomain"
 _NO_REFS: tuple[DomainRef, ...] = ()
+_ANNOTATION_LIMIT = 1024
 
 
 class Key(NamedTuple):
@@ -64,7 +65,9 @@ class Resource:
                 refs = spec.domains if kind != DOMAIN else _NO_REFS
             except InvalidSpec as error:
                 problem, refs = str(error), _readable_refs(raw.get("spec"))
-        annotations = {name: value for name, value in (meta.get("annotations") or {}).items() if name.startswith(f"{names.GROUP}/")}
+        # No more of a value than a status can repeat: any new one is another as well by its beginning.
+        given = (meta.get("annotations") or {}).items()
+        annotations = {name: value[:_ANNOTATION_LIMIT] for name, value in given if name.startswith(f"{names.GROUP}/")}
         return cls(
             key=Key(kind, meta["namespace"], meta["name"]),
             uid=meta["uid"],
