@@ -63,6 +63,10 @@ class ValueMismatch(DirectoryError):
     """The value that the change was based on is no longer there (LDAP results 16 and 20): read again and decide again."""
 
 
+class ValueRefused(DirectoryError):
+    """The directory can't hold a value that was asked for: too long, of the wrong form, or of an attribute that its schema lacks."""
+
+
 class ClusterError(AdsyncError):
     """The Kubernetes API answered with a refusal. `status` is the HTTP status, or 0 where there was no answer."""
 

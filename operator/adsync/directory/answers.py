@@ -20,6 +20,7 @@ from adsync.errors import (
     NoSuchObject,
     PasswordRefused,
     ValueMismatch,
+    ValueRefused,
 )
 
 SUCCESS = 0
@@ -58,6 +59,10 @@ _BIND: Mapping[str, str] = {
 _RIGHTS = frozenset({"00002098", "00000005"})  # ERROR_DS_INSUFF_ACCESS_RIGHTS, ERROR_ACCESS_DENIED
 _EXISTS = frozenset({"00000524", "00000526", "00002071", "000021C7", "000021C8"})
 """ERROR_USER_EXISTS, ERROR_GROUP_EXISTS, ERROR_DS_OBJ_STRING_NAME_EXISTS, ERROR_DS_SPN_VALUE_NOT_UNIQUE_IN_FOREST, and that for UPNs."""
+
+
+_UNKNOWN_ATTRIBUTE = "00000057"
+"""ERROR_INVALID_PARAMETER: Windows says it, with noSuchAttribute, of an attribute that the schema lacks or a value not of its syntax."""
 
 
 def win32_code(diagnostic: str) -> str:
@@ -99,6 +104,8 @@ def _judge(code: int, win32: str, diagnostic: str, doing: str) -> tuple[type[Dir
         kind, message = AlreadyExists, f"the directory can't {doing}: an object of this name, or another value that must be unique, exists"
     elif code == NO_SUCH_OBJECT:
         kind, message = NoSuchObject, f"the directory can't {doing}: there is no such object"
+    elif code in (17, 19, 21, 34, 64) or (code == 16 and (win32 == _UNKNOWN_ATTRIBUTE or "schema" in diagnostic)):
+        kind, message = ValueRefused, f"the directory can't hold what it was given, to {doing}: shorten or correct the value that it names"
     elif code in (16, 20) and "schema" not in diagnostic:
         kind, message = ValueMismatch, f"the directory did not {doing}: the value has changed meanwhile"
     elif code in (3, 4, 11):

@@ -9,7 +9,17 @@ from typing import Protocol
 from adsync.core.changes import Add, Change, Edit, Move
 from adsync.core.entries import Entry
 from adsync.core.identity import Found, Verdict
-from adsync.errors import AlreadyExists, DirectoryError, DirectoryUnavailable, InsufficientRights, InvalidSpec, NoSuchObject, ValueMismatch
+from adsync.core.owner import OwnerMark
+from adsync.errors import (
+    AlreadyExists,
+    DirectoryError,
+    DirectoryUnavailable,
+    InsufficientRights,
+    InvalidSpec,
+    NoSuchObject,
+    ValueMismatch,
+    ValueRefused,
+)
 from adsync.resources import names
 from adsync.resources.addomain import Mode
 from adsync.resources.common import DeletionPolicy
@@ -58,7 +68,7 @@ class ObjectSync(ABC):
             return await self.sync(resource, binding)
         except DirectoryUnavailable:
             raise
-        except InvalidSpec as error:
+        except (InvalidSpec, ValueRefused) as error:
             verdict = Verdict(Reason.INVALID_SPEC, str(error))
         except AlreadyExists as error:
             verdict = Verdict(Reason.CONFLICT, str(error))
@@ -108,14 +118,28 @@ class ObjectSync(ABC):
         if resource.problem:
             return Verdict(Reason.INVALID_SPEC, resource.problem)
         name = self.name(resource)
-        older = place.store.older_claimant(resource, place.domain, name)
-        if older is None:
+        rival = self._keeper(resource, name)
+        if rival is None:
             return None
-        # Whoever has the account already keeps it, whatever its age.
+        why = "is older" if rival.age < resource.age else "has it already"
+        return Verdict(Reason.CONFLICT, f"{rival.key} {why} and names the same account, {name!r}; rename or delete one of them")
+
+    def _keeper(self, resource: Resource, name: str) -> Resource | None:
+        """Who else keeps the account of this name: whoever has it already, whatever its age, and else the older one."""
+        place = self.place
+        there = place.mirror.by_sam(name)
+        if there is not None and there.mark and OwnerMark.parse(there.mark) is None:  # whose it is, only the statuses can say
+            holders = [
+                each
+                for each in (resource, *place.store.rivals(resource, place.domain, name))
+                if place.reports.recorded(each, place.domain).object_guid == there.guid
+            ]
+            if len(holders) == 1:
+                return None if holders[0] is resource else holders[0]
         marked = place.mirror.by_owner(owner_of(resource.key, place.rules))
         if any(entry.sam.casefold() == name.casefold() for entry in marked):
             return None
-        return Verdict(Reason.CONFLICT, f"{older.key} is older and names the same account, {name!r}; rename or delete one of them")
+        return place.store.older_claimant(resource, place.domain, name)
 
     async def found_by_read(self, resource: Resource) -> bool:
         """Whether an object that the status records, and the mirror does not know, is in the directory after all."""

@@ -89,21 +89,30 @@ class Store:
         ref = resource.spec.password_secret_ref
         return self.secrets.get((resource.key.namespace, ref.name)), ref.name, ref.key
 
-    def older_claimant(self, resource: Resource, domain: Key, name: str) -> Resource | None:
-        """The oldest other resource that asks for the same name in the same domain, if it is older than this one.
+    def rivals(self, resource: Resource, domain: Key, name: str) -> list[Resource]:
+        """The other resources that ask for the same name in the same domain, and may.
 
         What was imported claims no name: it goes by its object, and gives way to what somebody wrote.
         """
-        rivals = [
+        return [
             rival
             for key in self.claimants(resource.key.kind, name)
             if key != resource.key
-            and (rival := self.resources[key]).age < resource.age
+            and not (rival := self.resources[key]).deleting
             and self.is_wanted(key, domain)
-            and not rival.deleting
+            and self._is_let_in(rival, domain)
             and not any(each.imported_from is not None and each.imported_from[0] == domain for each in (rival, resource))
         ]
-        return min(rivals, key=lambda rival: rival.age, default=None)
+
+    def older_claimant(self, resource: Resource, domain: Key, name: str) -> Resource | None:
+        """The oldest of the rivals, if it is older than this resource."""
+        older = [rival for rival in self.rivals(resource, domain, name) if rival.age < resource.age]
+        return min(older, key=lambda rival: rival.age, default=None)
+
+    def _is_let_in(self, resource: Resource, domain: Key) -> bool:
+        """Whether a domain takes any notice of a resource: who is refused must not keep a name from others."""
+        known = self.resources.get(domain)
+        return known is None or known.spec is None or self.namespace_allowed(known, resource.key.namespace)
 
     def is_wanted(self, key: Key, domain: Key) -> bool:
         binding = self.bindings.get(key, {}).get(domain)
@@ -167,7 +176,10 @@ class Store:
         if self.namespaces.get(name) == labels:
             return set()
         self.namespaces[name] = labels
-        return {(domain, key) for key in list(self.bindings) if key.namespace == name for domain in self._rebind(key)}
+        concerned = [key for key in self.bindings if key.namespace == name]
+        dirty = {(domain, key) for key in concerned for domain in self._rebind(key)}
+        # Who may claim a name now, or may no more, matters to the others that do.
+        return dirty.union(*(self._rivals(self.resources[key], None) for key in concerned))
 
     # --- bindings ---
 

@@ -18,10 +18,19 @@ from adsync.core.entries import ACCOUNTDISABLE, Entry
 from adsync.core.owner import OwnerMark
 from adsync.core.policy import PasswordPolicy
 from adsync.core.rules import DomainRules
-from adsync.errors import AlreadyExists, DirectoryUnavailable, InsufficientRights, NoSuchObject, PasswordRefused, ValueMismatch
+from adsync.errors import (
+    AlreadyExists,
+    DirectoryError,
+    DirectoryUnavailable,
+    InsufficientRights,
+    NoSuchObject,
+    PasswordRefused,
+    ValueMismatch,
+    ValueRefused,
+)
 from adsync.metrics import Metrics
 from adsync.resources.conditions import Reason
-from adsync.resources.synceduser import Origin, PasswordState, UserDomainStatus
+from adsync.resources.synceduser import Origin, PasswordState, SyncedUserStatus, UserDomainStatus
 from adsync.sync.guard import Guard, Managed
 from adsync.sync.mirror import Mirror
 from adsync.sync.quarrels import Quarrels
@@ -405,7 +414,14 @@ async def test_somebody_keeps_writing_the_same_attribute() -> None:
     assert len(place.directory.written) <= 6
 
 
-@pytest.mark.parametrize(("error", "reason"), [(InsufficientRights("no", code=50), Reason.INSUFFICIENT_RIGHTS)])
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (InsufficientRights("no", code=50), Reason.INSUFFICIENT_RIGHTS),
+        (ValueRefused("too long", code=19), Reason.INVALID_SPEC),
+        (DirectoryError("no", code=53), Reason.DIRECTORY_ERROR),
+    ],
+)
 async def test_what_the_directory_refuses_is_told(error: Exception, reason: Reason) -> None:
     place = Place(marked())
     place.ask(attributes={"title": "CEO"})
@@ -449,6 +465,17 @@ async def test_observe_plans_and_writes_nothing() -> None:
     assert place.directory.written == []
     assert place.events.said[0][0] == "WouldChange"
     assert status.password is None or status.password.state is not PasswordState.SYNCED
+
+
+@pytest.mark.parametrize("asked", ["reconcile-requested-at", "unlock-requested-at"])
+async def test_an_annotation_of_any_length_leaves_a_status_that_can_be_written(asked: str) -> None:
+    place = Place()
+    place.ask(meta={"annotations": {f"adsync.dev/{asked}": "x" * 50_000}})
+    await place.look()
+    status = SyncedUserStatus.model_validate(place.store.resources[JDOE].status)
+    assert status.domains[0].reason is Reason.SYNCED
+    if asked == "reconcile-requested-at":
+        assert status.last_handled_reconcile_at == "x" * 1024
 
 
 # --- absence --------------------------------------------------------------------------------------------------------------------------------
@@ -596,6 +623,20 @@ async def test_two_resources_of_one_name() -> None:
     assert (await place.look("z")).reason is Reason.SYNCED
     assert (await place.look("a")).reason is Reason.CONFLICT
     assert len(place.directory.written) == 1
+
+
+@pytest.mark.parametrize("mark", ["", FOREIGN])
+async def test_whoever_has_the_account_keeps_it_from_an_older_one(mark: str) -> None:
+    """Also where no mark can say so."""
+    place = Place(account_of(mark=mark), adoptionPolicy="Always")
+    place.ask("a", username="jdoe", meta={"creationTimestamp": "2026-01-02T00:00:00Z"})
+    assert (await place.look("a")).reason is Reason.SYNCED
+    place.ask("z", username="jdoe", meta={"creationTimestamp": "2026-01-01T00:00:00Z"}, attributes={"title": "Usurper"})
+    for _ in range(2):
+        older = await place.look("z")
+        assert (older.reason, "SyncedUser team-a/a" in (older.message or "") or mark == "") == (Reason.CONFLICT, True)
+        assert (await place.look("a")).reason is Reason.SYNCED
+    assert "title" not in next(iter(place.directory.ad.entries.values())).attributes
 
 
 async def test_a_namespace_that_the_domain_does_not_allow() -> None:

@@ -223,6 +223,17 @@ def test_who_no_longer_claims_it(older: dict[str, Any]) -> None:
     assert made.older_claimant(made.resources[user_key("a")], CORP, "jdoe") is None
 
 
+def test_who_is_not_let_in_keeps_no_name_from_anybody() -> None:
+    made = store(domain(allowedNamespaces={"from": "Selector", "selector": SELECTOR}))
+    made.put(USER, user("z", "team-b", username="jdoe", domains=[{"name": "corp", "namespace": "team-a"}], meta=OLD))
+    made.put(USER, claim("a", YOUNG))
+    younger = made.resources[user_key("a")]
+    assert made.older_claimant(younger, CORP, "jdoe") is None
+    assert (CORP, younger.key) in made.put_namespace("team-b", {"team": "a"}, terminating=False)
+    assert made.older_claimant(younger, CORP, "jdoe") is made.resources[user_key("z", "team-b")]
+    assert (CORP, younger.key) in made.put_namespace("team-b", {}, terminating=False)
+
+
 def test_a_group_is_no_rival_of_a_user() -> None:
     made = store(obj(GROUP, "z", {"name": "jdoe", "domains": [{"name": "corp"}]}, meta=OLD), claim("a", YOUNG))
     assert made.older_claimant(made.resources[user_key("a")], CORP, "jdoe") is None
