@@ -133,6 +133,9 @@ class StatusWriter:
                 self._retry_later(key, pending)
                 self._complain(error)
                 result = "retried"
+        except Exception:  # noqa: BLE001 - one status that can't be made must not keep the others from being written
+            _log.exception("status not made", kind=key.kind, namespace=key.namespace, name=key.name)
+            result = "refused"
         except BaseException:
             self._restore(key, pending)
             raise

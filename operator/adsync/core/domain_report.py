@@ -60,7 +60,7 @@ _LAZY_SECONDS = 300
 def domain_status(old: Mapping[str, Any], facts: DomainFacts, now: datetime) -> dict[str, Any]:
     """The status, as JSON; fields that we do not know stay. The same facts give the same status within five minutes."""
     new = dict(old)
-    present = [Condition.model_validate(each) for each in old.get("conditions") or ()]
+    present = conditions.read(old.get("conditions") or ())
     settled = conditions.with_reason(present, facts.verdict.reason, facts.verdict.message, generation=facts.generation, now=now)
     for kind, finding in facts.findings.items():
         settled = conditions.put(settled, _condition(kind, finding, facts.generation, now))
@@ -97,7 +97,10 @@ def domain_status(old: Mapping[str, Any], facts: DomainFacts, now: datetime) -> 
 
 
 def _stale(old: str | None, seen: datetime, writing: bool) -> bool:
-    return old is None or writing or (seen - datetime.fromisoformat(old)).total_seconds() > _LAZY_SECONDS
+    try:
+        return old is None or writing or (seen - datetime.fromisoformat(old)).total_seconds() > _LAZY_SECONDS
+    except (ValueError, TypeError):  # somebody else's writing
+        return True
 
 
 def _condition(kind: ConditionType, finding: Finding, generation: int, now: datetime) -> Condition:

@@ -250,7 +250,7 @@ def _condition(kind: ConditionType, status: ConditionStatus, reason: str, messag
 
 
 def _read(old: dict[str, Any]) -> list[Condition]:
-    return [Condition.model_validate(each) for each in old.get("conditions") or ()]
+    return conditions.read(old.get("conditions") or ())
 
 
 def _with(existing: list[dict[str, Any]], *new: Condition) -> list[dict[str, Any]]:

@@ -30,8 +30,10 @@ async def connect(target: Target, observer: Observer | None) -> Link:
     Raises CredentialsRejected, InvalidSpec, or, naming each server with its reason, CertificateRejected before DirectoryUnavailable.
     """
     candidates = [servers.parse(url) for url in target.servers]
-    if target.server_name is not None and len(candidates) != 1:
-        raise InvalidSpec("spec.tls.serverName needs exactly one server in spec.servers")
+    if target.server_name is not None:
+        servers.check_host(target.server_name, "spec.tls.serverName")
+        if len(candidates) != 1:
+            raise InvalidSpec("spec.tls.serverName needs exactly one server in spec.servers")
     context = tls.context(target.ca_pem)
     candidates = candidates or await servers.discover(target.domain_name, target.nameservers)
     failures: list[DirectoryError] = []

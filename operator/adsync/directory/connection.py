@@ -103,6 +103,8 @@ class LdapConnection:
             raise DirectoryUnavailable(
                 f"{peer} can't be reached: {error.strerror or str(error) or 'it closed the connection at once'}"
             ) from None
+        except ValueError as error:  # of a name that the resolver or TLS can't take
+            raise DirectoryUnavailable(f"{peer} can't be reached under such a name: {error}") from None
         _tune(writer.get_extra_info("socket"))
         return cls(reader, writer, peer, **options)
 

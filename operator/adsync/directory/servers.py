@@ -45,7 +45,17 @@ def parse(url: str) -> Server:
     extra = parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc
     if not host or extra or port == 0 or any(char.isspace() or not char.isprintable() for char in url):
         raise InvalidSpec(f"spec.servers: {url!r} must be ldaps://host or ldaps://host:port, and nothing more")
-    return Server(host.rstrip("."), port or LDAPS_PORT)
+    return Server(check_host(host.rstrip("."), "spec.servers"), port or LDAPS_PORT)
+
+
+def check_host(host: str, where: str) -> str:
+    """The host as it stands; raises InvalidSpec for what can be no host's name (RFC 1035 section 2.3.4), which resolvers and TLS trip over."""
+    try:
+        if host.encode("idna") and "\0" not in host:
+            return host
+    except UnicodeError:
+        pass
+    raise InvalidSpec(f"{where}: {host!r} is no host name: its parts are separated by single dots, and have 1 to 63 characters each")
 
 
 def order(records: Iterable[SRV], choose: random.Random | None = None) -> list[SRV]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from adsync.resources.common import Model, Timestamp
 
@@ -121,6 +122,15 @@ Conditions = Annotated[
     Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
 ]
 """A status's conditions, one of each type."""
+
+
+def read(raw: Iterable[Any]) -> list[Condition]:
+    """The conditions of a status as the API server has it. What can't be understood is left out, and so told anew."""
+    found = []
+    for each in raw:
+        with suppress(ValidationError):
+            found.append(Condition.model_validate(each))
+    return found
 
 
 def put(conditions: Iterable[Condition], new: Condition) -> list[Condition]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
@@ -32,10 +32,12 @@ from adsync.sync.checks import check, require_container
 from adsync.sync.controllers import controller_after, has_caught_up
 from adsync.sync.dirty import DirtySet
 from adsync.sync.guard import Guard
+from adsync.sync.leaving import finish_deletion, give_up
 from adsync.sync.mirror import Mirror
 from adsync.sync.offline import Offline
 from adsync.sync.quarrels import Quarrels
 from adsync.sync.readback import ReadBack
+from adsync.sync.refusals import REFUSED_SECONDS, Refusals
 from adsync.sync.reports import Reports, as_object
 from adsync.sync.session import Session
 from adsync.sync.setup import Halt, Setup, set_up
@@ -47,9 +49,9 @@ from adsync.sync.workplace import Memory, Workplace
 _log = structlog.get_logger(__name__)
 
 _BACKOFF = (0.5, 30.0)
-_REFUSED_SECONDS = 3600.0
 _TICK_SECONDS, _GOING_TICK_SECONDS = 15.0, 0.2
 _CHECK_SECONDS = 300.0
+_UNFORESEEN_SECONDS = 30.0
 _MEMORY_SECONDS = 8.0  # with which a domain that is going may try what it remembers, when the Secrets have gone before it
 _LEAVING, _USERS, _NEW_USERS, _GROUPS = range(4)
 _GROUPS_WAIT_SECONDS = 2.0  # for users that are under way, so that they join their groups together
@@ -57,7 +59,7 @@ _GROUPS_WAIT_SECONDS = 2.0  # for users that are under way, so that they join th
 
 @dataclass(slots=True)
 class Shared:
-    """What the domains have in common. `refused` remembers credentials that a directory refused: their digest → until when (loop time)."""
+    """What the domains have in common."""
 
     store: Store
     cluster: Cluster
@@ -66,7 +68,7 @@ class Shared:
     cluster_uid: str
     resolvers: tuple[str, ...]
     may_write: Callable[[], bool]
-    refused: dict[str, float] = field(default_factory=dict)
+    refusals: Refusals
 
 
 class DomainLoop:
@@ -122,6 +124,10 @@ class DomainLoop:
                 except ClusterError as error:
                     _log.warning("the API server can't be asked", domain=self._name, error=str(error))
                     await self._pause(self._backoff())
+                except Exception as error:  # noqa: BLE001 - one domain that trips over a defect must not stop the others, nor the operator for ever
+                    _log.exception("unforeseen error; the domain begins anew", domain=self._name)
+                    said = f"an unforeseen error ({type(error).__name__}), which the operator's log tells of; please report it"
+                    await self._rest(Halt(Verdict(Reason.DIRECTORY_ERROR, said), ConditionType.CONNECTED, retry=_UNFORESEEN_SECONDS))
         finally:
             self.shared.reports.forget_domain(self.key)
             self._teller.close()
@@ -132,7 +138,7 @@ class DomainLoop:
             await self._serve(resource)
         except Halt as halt:
             if self._is_hopeless(halt):
-                await self._give_up(resource)
+                await give_up(resource, self.shared.store, self.shared.reports, self.dirty)
                 await self._pause(_BACKOFF[0])
             else:
                 await self._rest(halt)
@@ -147,15 +153,19 @@ class DomainLoop:
             self.shared.reports.taken(resource.key.kind, obj)
         setup = await self._set_up(resource)
         self._recall(resource, setup)
-        if self.shared.refused.get(setup.credentials, 0.0) > asyncio.get_running_loop().time():
+        refusals = self.shared.refusals
+        if refusals.is_refused(setup.credentials):
             raise self._refused(
                 setup, "the directory refused these credentials before; they are tried again when the Secret changes, or in an hour"
             )
+        if pause := refusals.pause(setup.credentials, setup.account):
+            said = "others were refused for this account shortly before; these are tried in a while, so that it is not locked out"
+            raise Halt(Verdict(Reason.CREDENTIALS_REJECTED, said), ConditionType.CREDENTIALS_VALID, retry=pause)
         try:
             directory = await Directory.connect(setup.target, self._observe)
         except CredentialsRejected as error:
             self.shared.metrics.bind_failures.labels(self._name).inc()
-            self.shared.refused[setup.credentials] = asyncio.get_running_loop().time() + _REFUSED_SECONDS
+            refusals.refuse(setup.credentials, setup.account)
             raise self._refused(setup, str(error)) from None
         except CertificateRejected as error:
             raise Halt(Verdict(Reason.CERTIFICATE_REJECTED, str(error)), ConditionType.CONNECTED, retry=self._backoff()) from None
@@ -205,7 +215,7 @@ class DomainLoop:
         place = await self._prepare(resource, setup, directory)
         session = self._session = self._teller.session = Session(place, self.dirty, self._beat.beat, self._teller.tell)
         self._failures, self._from_memory_since = 0, None
-        self.shared.refused.pop(setup.credentials, None)
+        self.shared.refusals.accept(setup.credentials, setup.account)
         _log.info("connected", domain=self._name, server=directory.info.url)
         work = asyncio.create_task(session.run(), name=f"session {self._name}")
         watch = asyncio.create_task(self._watch(setup, place), name=f"watch {self._name}")
@@ -224,7 +234,7 @@ class DomainLoop:
         loop = asyncio.get_running_loop()
         checked, caught_up = loop.time(), 0.0
         while (resource := self.resource) is not None:
-            if resource.deleting and await self._finish_deletion(resource):
+            if resource.deleting and await finish_deletion(resource, self.shared.store, self.shared.reports, self.dirty):
                 return
             if not place.absence_proven and loop.time() >= caught_up:
                 caught_up = loop.time() + _TICK_SECONDS
@@ -323,12 +333,12 @@ class DomainLoop:
     def _recall(self, resource: Resource, setup: Setup) -> None:
         """What was refused before a restart is still refused: the status says so."""
         if not self._recalled and resource.status.get("refusedCredentials") == setup.credentials:
-            self.shared.refused.setdefault(setup.credentials, asyncio.get_running_loop().time() + _REFUSED_SECONDS)
+            self.shared.refusals.recall(setup.credentials)
         self._recalled = True
 
     def _refused(self, setup: Setup, message: str) -> Halt:
         self._teller.facts.refused = setup.credentials
-        return Halt(Verdict(Reason.CREDENTIALS_REJECTED, message), ConditionType.CREDENTIALS_VALID, retry=_REFUSED_SECONDS)
+        return Halt(Verdict(Reason.CREDENTIALS_REJECTED, message), ConditionType.CREDENTIALS_VALID, retry=REFUSED_SECONDS)
 
     def _unavailable(self, error: DirectoryError) -> Halt:
         return Halt(Verdict(Reason.DOMAIN_UNAVAILABLE, str(error)), ConditionType.CONNECTED, retry=self._backoff())
@@ -369,29 +379,3 @@ class DomainLoop:
                 await offline.look(taken[0])
             rest = 1.0 if until is None else min(1.0, until - loop.time())
             await woken(self._changed, max(0.01, min(rest, 0.2 if offline else 1.0)))
-
-    # --- going ---
-
-    async def _finish_deletion(self, resource: Resource) -> bool:
-        """Let the ADDomain go once everything that was bound to it has been let go of. Resources of a namespace that is going are waited for."""
-        reports, store = self.shared.reports, self.shared.store
-        bound = [store.resources[key] for key in store.bound_to(self.key) if key in store.resources]
-        waiting = [each for each in bound if not reports.has_released(each.key, self.key)]
-        for each in waiting:
-            if each.key not in self.dirty and (each.deleting or each.key.namespace not in store.terminating):
-                self.dirty.add(each.key)
-        if waiting:
-            return False
-        await reports.take_off_finalizer(resource)
-        return True
-
-    async def _give_up(self, resource: Resource) -> None:
-        """Being deleted, with credentials that are gone for good: nothing more can be done in the directory, so everything is let go of."""
-        said = f"ADDomain {self._name} is being deleted and its credentials are gone: the account stays in the directory as it is"
-        for key in list(self.shared.store.bound_to(self.key)):
-            other = self.shared.store.resources.get(key)
-            if other is not None and (other.deleting or other.key.namespace not in self.shared.store.terminating):
-                if other.held:
-                    self.shared.reports.event(other, "Released", said, warning=True)
-                await self.shared.reports.release(other, self.key)
-        await self._finish_deletion(resource)

@@ -21,6 +21,7 @@ from adsync.resources.conditions import Reason
 from adsync.settings import Settings
 from adsync.sync.domain import DomainLoop, Shared
 from adsync.sync.offline import Offline
+from adsync.sync.refusals import Refusals
 from adsync.sync.reports import Reports
 from adsync.sync.store import DOMAIN, GROUP, USER, Dirty, Key, Store, differs
 
@@ -72,7 +73,10 @@ class Operator:
         events = EventRecorder(self._cluster, posted=self._metrics.count_posted_event, dropped=self._metrics.count_dropped_event)
         reports = Reports(store, self._cluster, events, self._dirty, count=self._metrics.count_status_write)
         self._metrics.status_pending.set_function(lambda: len(reports.writer))
-        self._shared = Shared(store, self._cluster, reports, self._metrics, cluster_uid, self._settings.resolvers, self._may_write)
+        refusals = Refusals(asyncio.get_running_loop().time)
+        self._shared = Shared(
+            store, self._cluster, reports, self._metrics, cluster_uid, self._settings.resolvers, self._may_write, refusals
+        )
         self._failed = asyncio.get_running_loop().create_future()
         background = [
             asyncio.create_task(events.run(), name="events"),

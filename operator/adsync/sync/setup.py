@@ -31,11 +31,13 @@ class Halt(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Everything that a session is opened with. `fingerprint` differs when any of it does; `credentials` is a keyed digest of those alone."""
+    """Everything that a session is opened with. `fingerprint` differs when any of it does; `credentials` is a keyed digest of those alone,
+    and `account` names the service account."""
 
     rules: DomainRules
     target: Target
     credentials: str
+    account: str
     fingerprint: str
 
 
@@ -71,7 +73,7 @@ async def set_up(resource: Resource, store: Store, cluster: Cluster, cluster_uid
     bound = store.keys.bound(f"{_CREDENTIALS}:{spec.domain_name.lower()}", digests)
     credentials = f"{store.keys.current_id}:{bound[store.keys.current_id]}"
     parts = (str(resource.generation), credentials, hashlib.sha256(ca or b"").hexdigest())
-    return Setup(rules, target, credentials, "|".join(parts))
+    return Setup(rules, target, credentials, f"{username} {spec.domain_name}".lower(), "|".join(parts))
 
 
 async def _credentials(resource: Resource, cluster: Cluster) -> tuple[str, SecretStr]:

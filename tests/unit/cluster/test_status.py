@@ -185,6 +185,15 @@ async def test_a_compose_function_may_change_what_it_is_given(harness: Harness) 
     assert harness.status() == {"list": [1, 2]}
 
 
+async def test_a_status_that_cannot_be_made_keeps_no_other_from_being_written(harness: Harness) -> None:
+    for name in ("jdoe", "other"):
+        harness.add(name)
+        harness.submit(lambda status, name=name: {"n": {"other": 1}[name]} | status, name)  # type: ignore[misc]
+    await harness.settle()
+    assert (harness.status("jdoe"), harness.status("other")) == (None, {"n": 1})
+    assert sorted(harness.results) == ["refused", "written"]
+
+
 async def test_one_write_in_flight_for_a_resource_and_sixteen_in_all(harness: Harness) -> None:
     for number in range(40):
         harness.add(f"u{number}")

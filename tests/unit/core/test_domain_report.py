@@ -57,6 +57,12 @@ def test_what_is_said() -> None:
     assert conditions(FIRST).keys() == {"Ready", "Connected"}
 
 
+def test_what_somebody_else_wrote_into_a_status_and_nobody_can_read_is_told_anew() -> None:
+    strange = FIRST | {"lastSyncTime": "0000-01-01T00:00:00Z"}
+    strange["conditions"] = [{**each, "lastTransitionTime": "2026-06-30T23:59:60Z"} for each in FIRST["conditions"]]
+    ADDomainStatus.model_validate(domain_status(strange, facts(), NOW))
+
+
 def test_passwords_that_never_expire() -> None:
     assert "maxAge" not in domain_status({}, facts(policy=PasswordPolicy()), NOW)["passwordPolicy"]
 

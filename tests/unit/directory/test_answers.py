@@ -30,8 +30,11 @@ WINDOWS_BIND = "80090308: LdapErr: DSID-0C090447, comment: AcceptSecurityContext
         (16, "acl_modify: attribute 'nosuchthing' on entry 'CN=x' was not found in the schema!", errors.ValueRefused),
         (16, "00000057: LdapErr: DSID-0C090D8A, comment: Error in attribute conversion operation, data 0, v4563", errors.ValueRefused),
         (17, "00000057: LdapErr: DSID-0C090E17, comment: Error in attribute conversion operation, data 0", errors.ValueRefused),
-        (19, "00002082: AtrErr: DSID-03151907, #1: 0: 00002082: problem 1005 (CONSTRAINT_ATT_TYPE), data 0, Att 2a (givenName):len 130",
-         errors.ValueRefused),
+        (
+            19,
+            "00002082: AtrErr: DSID-03151907, #1: 0: 00002082: problem 1005 (CONSTRAINT_ATT_TYPE), data 0, Att 2a (givenName):len 130",
+            errors.ValueRefused,
+        ),
         (51, "", errors.DirectoryUnavailable),
         (52, "00002024: SvcErr: problem 5002 (UNAVAILABLE)", errors.DirectoryUnavailable),
         (80, "", errors.DirectoryUnavailable),

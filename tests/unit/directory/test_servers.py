@@ -36,6 +36,7 @@ def test_a_url(url: str, server: Server, shown: str) -> None:
     "url",
     [
         "ldap://dc1", "dc1", "", "ldaps://", "ldaps:///x", "ldaps://dc1/DC=corp", "ldaps://dc1?x", "ldaps://dc1#x", "ldaps://u:p@dc1",
+        "ldaps://a..b", "ldaps://.a", f"ldaps://{'a' * 64}.example.com",
         "ldaps://dc1:0", "ldaps://dc1:99999", "ldaps://dc1:x", "ldaps://[::1", "ldaps://dc 1", "https://dc1", "ldaps://dc1\n",
     ],
 )  # fmt: skip
