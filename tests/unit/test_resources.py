@@ -127,7 +127,7 @@ def test_a_status_keeps_what_can_be_understood() -> None:
         "account": "Frozen",
         "groupCount": 4,
         "domains": [
-            {"name": "corp", "namespace": "a", "reason": "FromTheFuture", "objectGUID": "guid"},
+            {"name": "corp", "namespace": "a", "reason": "FromTheFuture", "objectGUID": "00000000-0000-0000-0000-000000000001"},
             {"namespace": "no name"},
             {"name": "lab", "suspension": {"account": "Enabled", "requested": "perhaps"}},
         ],
@@ -138,7 +138,7 @@ def test_a_status_keeps_what_can_be_understood() -> None:
         "groupCount": 4,
         "conditions": [],
         "domains": [
-            {"name": "corp", "namespace": "a", "objectGUID": "guid"},
+            {"name": "corp", "namespace": "a", "objectGUID": "00000000-0000-0000-0000-000000000001"},
             {"name": "lab", "namespace": "", "suspension": {"account": "Enabled"}},
         ],
     }

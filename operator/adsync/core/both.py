@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from adsync.core.dn import fold_case
 from adsync.core.entries import Entry
 from adsync.core.names import AccountNames
 from adsync.core.rules import DESCRIPTION, DomainRules
@@ -28,7 +29,7 @@ def username_in(entry: Entry, rules: DomainRules) -> str:
     """The username that an account has. One whose userPrincipalName has another suffix than the domain's goes by its sAMAccountName."""
     if rules.spec.user_field_mapping.username == UPN:
         local, _, suffix = entry.upn.rpartition("@")
-        if local and suffix.casefold() == rules.upn_suffix.casefold():
+        if local and fold_case(suffix) == fold_case(rules.upn_suffix):
             return local
     return entry.sam
 

@@ -36,7 +36,12 @@ def escape_value(value: str) -> str:
 
 
 def _fold(value: str) -> str:
-    value = _SPACES.sub(" ", value.strip(" "))
+    return fold_case(_SPACES.sub(" ", value.strip(" ")))
+
+
+def fold_case(value: str) -> str:
+    """A name in the form in which names are compared: only case makes no difference. AD's own comparison takes more for one (accents,
+    widths); where it matters the server says so, and what it may tell apart must never be mixed up here."""
     return value.lower() if value.isascii() else "".join(map(_lower, value))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from adsync.core.changes import Add, Change, Edit, Modify, Move, Verb
-from adsync.core.dn import DN
+from adsync.core.dn import DN, fold_case
 from adsync.core.entries import Entry, EntryKind
 from adsync.core.identity import Claim, Found, Verdict, find, may_adopt
 from adsync.core.names import CN_LIMIT, SAM_GROUP_LIMIT, check_sam
@@ -97,7 +97,7 @@ def group_claim(wish: GroupWish) -> Claim:
 def special(entry: Entry, rules: DomainRules) -> Verdict | None:
     """Why a group must not be managed for what it is to the domain itself, if so."""
     for field, named in (("scopeGroup", rules.spec.scope_group), ("adminsGroup", rules.spec.admins_group)):
-        if named and (entry.dn == DN.parse(named) if "=" in named else entry.sam.casefold() == named.casefold()):
+        if named and (entry.dn == DN.parse(named) if "=" in named else fold_case(entry.sam) == fold_case(named)):
             return Verdict(Reason.ADOPTION_REFUSED, f"{entry.dn} is the domain's {field}, which is never managed by a SyncedGroup")
     return None
 

@@ -18,7 +18,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from adsync.core.dn import DN
+from adsync.core.dn import DN, fold_case
 from adsync.core.entries import Entry, EntryKind
 from adsync.core.owner import OwnerMark, owner_in_words
 from adsync.resources.addomain import AdoptionPolicy
@@ -139,7 +139,7 @@ def may_adopt(entry: Entry, policy: AdoptionPolicy, *, email: str, entry_email: 
     if not email or not entry_email:
         lacking = "spec.email is not set" if not email else "the account has no email"
         return Verdict(Reason.ADOPTION_REFUSED, f"{there}; adoptionPolicy MatchEmail needs the same email on both sides, and {lacking}")
-    if email.casefold() != entry_email.casefold():
+    if fold_case(email) != fold_case(entry_email):
         return Verdict(Reason.ADOPTION_REFUSED, f"{there}; its email differs from spec.email, and adoptionPolicy is MatchEmail")
     return None
 

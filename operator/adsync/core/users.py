@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from adsync.core.changes import Add, Change, Delete, Edit, Modify, Move, PasswordSource, Verb
-from adsync.core.dn import DN
+from adsync.core.dn import DN, fold_case
 from adsync.core.entries import ACCOUNTDISABLE, NORMAL_ACCOUNT, Entry, EntryKind
 from adsync.core.identity import Claim, Found, Lookup, Verdict, find, may_adopt, privileged
 from adsync.core.names import CN_LIMIT, AccountNames
@@ -200,7 +200,7 @@ def _name_edits(wish: UserWish, rules: DomainRules, found: Found, entry: Entry) 
     """sAMAccountName and userPrincipalName. The one that is not mapped follows only where it was derived from the other before."""
     edits = []
     by_upn = rules.spec.user_field_mapping.username == UPN
-    derived_upn = entry.upn.casefold() == f"{entry.sam.replace(' ', '_')}@{rules.upn_suffix}".casefold()
+    derived_upn = fold_case(entry.upn) == fold_case(f"{entry.sam.replace(' ', '_')}@{rules.upn_suffix}")
     if not by_upn and entry.sam != wish.names.sam:
         edits.append(Edit(SAM, entry.sam, wish.names.sam))
     follows = by_upn or found.origin is Origin.CREATED or derived_upn

@@ -168,6 +168,9 @@ DNText = Annotated[str, Field(min_length=1, max_length=2048)]
 Value = Annotated[str, Field(max_length=1024)]
 """The value of a directory attribute; "" clears it."""
 
+ObjectGUID = Annotated[str, Field(max_length=36, pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+"""An objectGUID in lower case."""
+
 Text = Annotated[str, Field(max_length=4096)]
 """A sentence in a status."""
 

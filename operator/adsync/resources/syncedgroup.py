@@ -16,6 +16,7 @@ from adsync.resources.common import (
     Model,
     Name,
     Namespace,
+    ObjectGUID,
     Rule,
     Spec,
     Text,
@@ -151,7 +152,7 @@ class GroupDomainStatus(Model):
     """The same for people: what is wrong, and what to do."""
     distinguished_name: DNText | None = None
     """Where the group is."""
-    object_guid: Annotated[str, Field(max_length=36)] | None = Field(None, alias="objectGUID")
+    object_guid: ObjectGUID | None = Field(None, alias="objectGUID")
     """The group's identity, which no rename or move changes."""
     origin: Origin | None = None
     """Created by the operator, Adopted by it, or Imported."""

@@ -17,6 +17,7 @@ from adsync.resources.common import (
     Model,
     Name,
     Namespace,
+    ObjectGUID,
     SecretKeyRef,
     Spec,
     Text,
@@ -157,7 +158,7 @@ class UserDomainStatus(Model):
     """When a change was last carried across, or the account was first found equal."""
     distinguished_name: DNText | None = None
     """Where the account is."""
-    object_guid: Annotated[str, Field(max_length=36)] | None = Field(None, alias="objectGUID")
+    object_guid: ObjectGUID | None = Field(None, alias="objectGUID")
     """The account's identity, which no rename or move changes."""
     username: Annotated[str, Field(max_length=1024)] | None = None
     """The account's name as the directory has it."""

@@ -122,6 +122,8 @@ class Feed:
                 continue
             self._wake.clear()
             await self._read_noted()
+            if self._record_wanted and loop.time() >= self._record_due:  # however fast notifications follow each other
+                await self._read_record()
 
     async def _read_noted(self) -> None:
         """Read the objects that notifications named, but those that we have read meanwhile ourselves, or are about to."""

@@ -19,6 +19,7 @@ from adsync.sync.store import Key
 _SAMPLE = 20
 _SHRINKING = frozenset({Verb.DELETE, Verb.DISABLE, Verb.REMOVE_MEMBER})
 _COUNT_HOLDS = timedelta(seconds=2)
+_LONGEST_WINDOW = timedelta(days=3650)  # what begins with the year 9999 in it can't be counted with
 
 
 class Managed(NamedTuple):
@@ -45,7 +46,9 @@ class Guard:
                 self.ledger.entries[removal.time, Verb(removal.verb)] = removal.count
 
     def update(self, safety: Safety) -> None:
-        self.limits = Limits(safety.max_removals / 100, safety.max_suspensions / 100, safety.min_removals, safety.window)
+        self.limits = Limits(
+            safety.max_removals / 100, safety.max_suspensions / 100, safety.min_removals, min(safety.window, _LONGEST_WINDOW)
+        )
 
     def withdraw(self, key: Key) -> None:
         """The change is no longer wanted."""

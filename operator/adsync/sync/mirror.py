@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from adsync.core.dn import DN
+from adsync.core.dn import DN, fold_case
 from adsync.core.entries import Entry, EntryKind
 from adsync.core.owner import OwnerMark
 
@@ -42,10 +42,10 @@ class Mirror:
         return [self._entries[guid] for guid in self._owners.get(owner, ())]
 
     def by_sam(self, sam: str) -> Entry | None:
-        return self._named(self._sams.get(sam.casefold()))
+        return self._named(self._sams.get(fold_case(sam)))
 
     def by_upn(self, upn: str) -> Entry | None:
-        return self._named(self._upns.get(upn.casefold()))
+        return self._named(self._upns.get(fold_case(upn)))
 
     def by_dn(self, dn: DN) -> Entry | None:
         return self._named(self._dns.get(dn))
@@ -61,9 +61,9 @@ class Mirror:
                 return known
             self._unindex(known)
         self._entries[entry.guid] = entry
-        self._sams[entry.sam.casefold()] = entry.guid
+        self._sams[fold_case(entry.sam)] = entry.guid
         if entry.upn:
-            self._upns[entry.upn.casefold()] = entry.guid
+            self._upns[fold_case(entry.upn)] = entry.guid
         self._dns[entry.dn] = entry.guid
         if entry.primary_group not in (0, _DOMAIN_USERS):
             self._primaries[entry.primary_group].add(entry.guid)
@@ -130,7 +130,7 @@ class Mirror:
 
     def _unindex(self, entry: Entry) -> None:
         # A name may have passed to another object meanwhile: only what still points here is taken out.
-        for index, key in ((self._sams, entry.sam.casefold()), (self._upns, entry.upn.casefold())):
+        for index, key in ((self._sams, fold_case(entry.sam)), (self._upns, fold_case(entry.upn))):
             if index.get(key) == entry.guid:
                 del index[key]
         if self._dns.get(entry.dn) == entry.guid:

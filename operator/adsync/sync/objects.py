@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from adsync.core.changes import Add, Change, Edit, Move
+from adsync.core.dn import fold_case
 from adsync.core.entries import Entry
 from adsync.core.identity import Found, Verdict
 from adsync.core.owner import OwnerMark
@@ -137,7 +138,7 @@ class ObjectSync(ABC):
             if len(holders) == 1:
                 return None if holders[0] is resource else holders[0]
         marked = place.mirror.by_owner(owner_of(resource.key, place.rules))
-        if any(entry.sam.casefold() == name.casefold() for entry in marked):
+        if any(fold_case(entry.sam) == fold_case(name) for entry in marked):
             return None
         return place.store.older_claimant(resource, place.domain, name)
 

@@ -28,6 +28,7 @@ _log = structlog.get_logger(__name__)
 
 _WORKERS = 100  # most of them wait: for the API server, for their turn to write, for what they wrote to be read back
 _UNFORESEEN_SECONDS = 30.0
+_RESYNC_LEAST_SECONDS, _RESYNC_SHARE = 5.0, 10  # between two comparisons: so many seconds, and so many times what the last one took
 _TELL_SECONDS, _TELL_AT_LATEST_SECONDS = 0.3, 5.0
 _PROTECTED = "it is a privileged group, or a member of one, directly or through other groups"
 
@@ -94,10 +95,15 @@ class Session:
     # --- comparing ---
 
     async def _compare_regularly(self) -> None:
+        loop, took = asyncio.get_running_loop(), 0.0
         while True:
-            await woken(self._resync, self.place.rules.spec.resync_interval.total_seconds())
+            # Whatever the spec says, the domain controller has most of its time for others.
+            least = max(_RESYNC_LEAST_SECONDS, _RESYNC_SHARE * took)
+            await woken(self._resync, max(least, self.place.rules.spec.resync_interval.total_seconds()))
             self._resync.clear()
+            began = loop.time()
             await self._compare()
+            took = loop.time() - began
 
     async def _compare(self) -> None:
         """One paged sweep of the domain against what is wanted; then every bound resource is looked at."""
@@ -165,10 +171,10 @@ class Session:
             mark = OwnerMark.parse(entry.mark)
             if mark is not None and mark.owner in self._owners:
                 keys.add(self._owners[mark.owner])
-            kind = USER if entry.kind is EntryKind.USER else GROUP
-            keys |= store.claimants(kind, entry.sam)
+            for kind in (USER, GROUP):  # a group can be in a user's way, and a user in a group's
+                keys |= store.claimants(kind, entry.sam)
             if entry.upn:
-                keys |= store.claimants(kind, entry.upn) | store.claimants(kind, entry.upn.partition("@")[0])
+                keys |= store.claimants(USER, entry.upn) | store.claimants(USER, entry.upn.partition("@")[0])
             keys |= self.place.reports.recorded_at(self.place.domain, entry.guid) | store.imported(self.place.domain, entry.guid)
             if before is None or after is None or before.dn != after.dn:
                 self.imports.outer(entry.guid)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from adsync.core.dn import fold_case
 from adsync.core.passwords import DigestKeys
 from adsync.sync.resource import DOMAIN, GROUP, USER, Key, Resource
 
@@ -66,7 +67,7 @@ class Store:
         return self._bound.get(domain, set())
 
     def claimants(self, kind: str, name: str) -> set[Key]:
-        return self._claims.get((kind, name.casefold()), set())
+        return self._claims.get((kind, fold_case(name)), set())
 
     def users_in(self, namespace: str) -> list[Resource]:
         return [self.resources[key] for key in self._users.get(namespace, ())]
@@ -299,7 +300,7 @@ def _told_domains(resource: Resource) -> set[Key]:
 
 def _claim(resource: Resource) -> tuple[str, str]:
     name = resource.spec.username if resource.key.kind == USER else resource.spec.name
-    return resource.key.kind, name.casefold()
+    return resource.key.kind, fold_case(name)
 
 
 def _domain_key(resource: Resource, namespace: str, name: str) -> Key:

@@ -111,6 +111,26 @@ async def test_a_write_that_failed_explains_nothing(directory: Directory, place:
     assert not place.readback.awaits(OURS, "CN=ours,OU=People,DC=x")
 
 
+async def test_the_record_is_read_however_fast_notifications_follow_each_other(
+    directory: Directory, place: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adsync.sync.feed._RECORD_SECONDS", 0.1)
+    feed = feed_of(directory, place)
+
+    async def never_still() -> None:
+        while True:
+            feed._wake_up()
+            await asyncio.sleep(0.005)
+
+    tasks = [asyncio.create_task(feed.run()), asyncio.create_task(never_still())]
+    try:
+        await until(lambda: directory.records > 3)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
 async def test_no_notifications_while_we_write_in_bulk(directory: Directory, place: Any) -> None:
     feed = feed_of(directory, place)
     running = asyncio.create_task(feed.run())

@@ -47,6 +47,13 @@ def carry_out(made: Guard, name: str, changes: tuple[Change, ...]) -> bool:
     return True
 
 
+@pytest.mark.parametrize("window", ["0s", "1s", "999999999d"])
+def test_a_window_of_any_length(window: str) -> None:
+    made = guard(window=window)
+    assert carry_out(made, "a", delete("a"))
+    assert made.status() is not None or window == "0s"
+
+
 def test_what_removes_nothing_is_never_held() -> None:
     made = guard(minRemovals=0, maxRemovals="0%")
     harmless: list[tuple[Change, ...]] = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from unittest.mock import MagicMock
 
 import pytest
@@ -92,3 +93,22 @@ async def test_it_is_well_again_when_the_work_goes_on(work: Work, wait: Wait) ->
     work.dirty.done(JDOE)
     await wait(2)
     assert not work.late
+
+
+@pytest.mark.parametrize(("interval", "took", "most"), [(0, 0, 12), (0, 3, 2), (30, 0, 2)])
+async def test_comparisons_leave_the_domain_controller_its_time(wait: Wait, interval: int, took: int, most: int) -> None:
+    session = Work().session
+    session.place.rules.spec.resync_interval = timedelta(seconds=interval)  # type: ignore[misc]
+    compared = 0
+
+    async def compare() -> None:
+        nonlocal compared
+        compared += 1
+        await asyncio.sleep(took)
+
+    session._compare = compare  # type: ignore[method-assign]
+    comparing = asyncio.create_task(session._compare_regularly())
+    await wait(60)
+    comparing.cancel()
+    await asyncio.wait([comparing])
+    assert 0 < compared <= most

@@ -18,6 +18,7 @@ from adsync.core.entries import ACCOUNTDISABLE, Entry
 from adsync.core.owner import OwnerMark
 from adsync.core.policy import PasswordPolicy
 from adsync.core.rules import DomainRules
+from adsync.directory.codec import guid_dn
 from adsync.errors import (
     AlreadyExists,
     DirectoryError,
@@ -84,6 +85,7 @@ class Directory:
 
     async def read(self, guid: str) -> Entry | None:
         self.reads += 1
+        guid_dn(guid)  # refuses what is no GUID, as the facade does
         return self.ad.by_guid(guid)
 
     async def read_for_write(self, guid: str) -> tuple[Entry | None, str | None]:
@@ -476,6 +478,20 @@ async def test_an_annotation_of_any_length_leaves_a_status_that_can_be_written(a
     assert status.domains[0].reason is Reason.SYNCED
     if asked == "reconcile-requested-at":
         assert status.last_handled_reconcile_at == "x" * 1024
+
+
+@pytest.mark.parametrize("forged", ["nonsense", "", GUID.replace("1", "A"), "{" + GUID + "}"])
+async def test_a_forged_guid_holds_up_neither_the_account_nor_its_end(forged: str) -> None:
+    place = Place(adoptionPolicy="Never")
+    place.store.put(USER, user(status={"domains": [{"name": "corp", "namespace": "", "objectGUID": forged}]}))
+    assert (await place.look()).reason is Reason.SYNCED
+    place.directory.ad.entries.clear()
+    place.work.mirror.drop(place.recorded().object_guid or "")
+    status = place.store.resources[JDOE].status
+    status["domains"][0]["objectGUID"] = forged
+    place.store.put(USER, user(status=status, meta={"deletionTimestamp": "2026-01-03T00:00:00Z"}))
+    await place.users.look(JDOE)
+    assert place.cluster.released == ["jdoe"]
 
 
 # --- absence --------------------------------------------------------------------------------------------------------------------------------

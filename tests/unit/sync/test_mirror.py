@@ -26,6 +26,14 @@ def newer(each: Entry, **changes: object) -> Entry:
     return replace(each, usn_changed=each.usn_changed + 1, **changes)  # type: ignore[arg-type]
 
 
+def test_names_that_only_some_servers_take_for_one_are_two() -> None:
+    """Whoever asks for the one must never get the other's account."""
+    sharp, double, kelvin = entry("a", "strauß"), entry("b", "strauss"), entry("c", "\u212aai")
+    made = mirror(sharp, double, kelvin)
+    assert (made.by_sam("STRAUß"), made.by_sam("Strauss"), made.by_sam("kai")) == (sharp, double, None)
+    assert made.by_upn("strauß@corp.example.com") is sharp
+
+
 def test_found_by_every_name() -> None:
     account = ours()
     made = mirror(account)
