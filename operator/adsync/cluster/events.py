@@ -26,7 +26,9 @@ _log = structlog.get_logger(__name__)
 _REPEAT_SECONDS = 600.0
 _REMEMBERED = 4096  # sayings; about 1 MiB
 _QUEUE = 1000
-_RATE, _BURST = 20.0, 50.0  # events a second in the long run, and at once
+_BURST = 25.0  # events at once
+_RATE, _BUSY_RATE = 20.0, 4.0  # a second in the long run; and while ever more is being said, as what causes that needs the API server more
+_CALM_SECONDS = 1.0  # without a new saying
 _NOTE_LIMIT = 1024  # bytes: the API server's limit for `note`
 CONTROLLER = "adsync.dev/operator"
 
@@ -47,6 +49,7 @@ class EventRecorder:
         self._dropped = dropped or (lambda _cause: None)
         self._clock = clock
         self._queue: deque[tuple[str, dict[str, Any]]] = deque()
+        self._last_said = clock() - _CALM_SECONDS
         self._wake = asyncio.Event()
         self._said: OrderedDict[tuple[str, ...], float] = OrderedDict()
         self._instance = (os.environ.get("POD_NAME") or socket.gethostname())[:128]
@@ -79,6 +82,7 @@ class EventRecorder:
         if len(self._queue) >= _QUEUE:
             self._queue.popleft()
             self._dropped("overflow")
+        self._last_said = now
         self._queue.append((meta["namespace"], self._body(regarding, type, reason, message, action)))
         self._wake.set()
 
@@ -109,12 +113,13 @@ class EventRecorder:
     async def _take_token(self) -> None:
         while True:
             now = self._clock()
-            self._tokens = min(_BURST, self._tokens + (now - self._refilled) * _RATE)
+            rate = _RATE if now - self._last_said >= _CALM_SECONDS else _BUSY_RATE
+            self._tokens = min(_BURST, self._tokens + (now - self._refilled) * rate)
             self._refilled = now
             if self._tokens >= 1:
                 self._tokens -= 1
                 return
-            await asyncio.sleep((1 - self._tokens) / _RATE)
+            await asyncio.sleep((1 - self._tokens) / rate)
 
     def _body(self, regarding: Mapping[str, Any], type_: str, reason: str, message: str, action: str) -> dict[str, Any]:
         meta = regarding["metadata"]

@@ -6,7 +6,8 @@ import secrets
 
 from pydantic import SecretStr
 
-from adsync.core.passwords import random_password
+from adsync.cluster.secrets import SecretData
+from adsync.core.passwords import DigestKeys, random_password
 from adsync.core.policy import PasswordPolicy
 from adsync.core.users import UserWish
 from adsync.sync.store import Resource, SecretView
@@ -18,18 +19,25 @@ async def fetch_password(place: Workplace, resource: Resource, wish: UserWish) -
     store, ref, namespace = place.store, resource.spec.password_secret_ref, resource.key.namespace
     if ref is None:
         return None
-    secret = await place.cluster.get_secret(namespace, ref.name)
-    if secret is None:
-        store.remove_secret(namespace, ref.name)
-        return None
-    view = SecretView(secret.resource_version, {name: store.keys.of_value(value) for name, value in secret.data.items()})
-    if ref.key in view.digests and wish.password.digest is not None:
-        bound = store.keys.bound(wish.owner, view.digests[ref.key])
-        if bound.get(store.keys.current_id) == wish.password.digest.value:
+    secret: SecretData | None = None
+    # The plan's digest tells whether an answer is the right one, so the server's cache, which mostly has it, is asked first.
+    for maybe_old in (True, False):
+        secret = await place.cluster.get_secret(namespace, ref.name, maybe_old=maybe_old)
+        if secret is not None and _is_planned(secret, ref.key, store.keys, wish):
             # What is no UTF-8 is marked as that by its replacement, and refused for it.
             return SecretStr(secret.data[ref.key].decode("utf-8", "replace"))
-    store.secrets[namespace, ref.name] = view
+    if secret is None:
+        store.remove_secret(namespace, ref.name)
+    else:
+        digests = {name: store.keys.of_value(value) for name, value in secret.data.items()}
+        store.secrets[namespace, ref.name] = SecretView(secret.resource_version, digests)
     return None
+
+
+def _is_planned(secret: SecretData, key: str, keys: DigestKeys, wish: UserWish) -> bool:
+    """Whether a Secret's value is the one whose digest the plan has."""
+    value, digest = secret.data.get(key), wish.password.digest
+    return value is not None and digest is not None and keys.bound(wish.owner, keys.of_value(value)).get(keys.current_id) == digest.value
 
 
 def random_secret(policy: PasswordPolicy) -> SecretStr:

@@ -32,9 +32,9 @@ from adsync.resources.conditions import Reason
 from adsync.resources.synceduser import PasswordState, PasswordStatus, UserDomainStatus, UserMembership
 from adsync.sync.objects import ROUNDS, ObjectSync
 from adsync.sync.passwords import fetch_password, random_secret
-from adsync.sync.store import Binding, Resource
+from adsync.sync.store import Binding, Resource, differs
 from adsync.sync.wishes import owner_of, user_wish
-from adsync.sync.workplace import Workplace
+from adsync.sync.workplace import NEW, USUAL, Workplace
 
 _SHOWN_GROUPS = 100
 
@@ -76,9 +76,12 @@ class UserSync(ObjectSync):
                 checked = entry.guid
                 if await place.recheck(entry.guid) != entry or entry.guid in place.protected:
                     continue
-            if not await self.hold(resource):
-                return None
-            if await self._write(resource, wish, plan, done):
+            async with place.ahead.taken(NEW if entry is None else USUAL):
+                current = place.store.resources.get(resource.key)
+                if current is None or differs(resource, current) or not await self.hold(current):
+                    return None  # changed, or gone, while it waited for its turn: it is marked for another look
+                written = await self._write(current, wish, plan, done)
+            if written:
                 await self._read_back(wish, plan)
         return self.stuck(resource, Verdict(Reason.CONTESTED, "the directory, or somebody in it, keeps changing what is written"))
 
@@ -194,7 +197,9 @@ class UserSync(ObjectSync):
         found = plan.found
         for change in plan.changes:
             if isinstance(change, Add):
-                event(resource, "Created", f"created {change.dn}")
+                given = change.password is PasswordSource.SECRET
+                password = f" with the password of Secret {resource.spec.password_secret_ref.name}" if given else ""
+                event(resource, "Created", f"created {change.dn}{password}")
             elif isinstance(change, Modify):
                 self._tell_modify(resource, plan, change)
             else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
@@ -24,9 +23,17 @@ from adsync.sync.quarrels import Quarrels
 from adsync.sync.readback import ReadBack
 from adsync.sync.reports import Reports
 from adsync.sync.store import Key, Resource, Store
+from adsync.sync.turns import Turns
 
 _WRITES_IN_FLIGHT = 8
 """A domain controller does one after the other; these keep it busy, and a new change never waits for more than these."""
+
+AHEAD = 24
+"""How many may be got ready for their write, or be at it. More than the directory can take soon would keep the API server busy with what is
+not urgent, and the one account that has to be suspended now waiting behind them."""
+
+USUAL, NEW = range(2)
+"""Who goes first where several wait for their turn: an account that is there already does not wait for those that are yet to be made."""
 
 _VERBS = {Add: "add", Modify: "modify", Move: "move", Delete: "delete", ModifyMembers: "members"}  # in the metrics
 
@@ -66,7 +73,8 @@ class Workplace:
     members_changed: Callable[[Set[str]], None] = lambda _guids: None
     group_changed: Callable[[str], None] = lambda _guid: None
     writing: set[str] = field(default_factory=set)
-    _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_WRITES_IN_FLIGHT))
+    ahead: Turns = field(default_factory=lambda: Turns(AHEAD))
+    _turns: Turns = field(default_factory=lambda: Turns(_WRITES_IN_FLIGHT))
     _writes: int = 0
 
     @property
@@ -97,7 +105,7 @@ class Workplace:
         self._writes += 1
         result = "refused"
         try:
-            async with self._turn:
+            async with self._turns.taken(NEW if isinstance(change, Add) else USUAL):
                 if not self.may_write():
                     raise DirectoryUnavailable("the lease has run out: another replica may be at work")
                 with self.readback.writing(change):

@@ -92,17 +92,21 @@ async def test_a_refused_event_is_lost_and_holds_nothing_up(harness: Harness) ->
     assert harness.dropped == ["refused"]
 
 
-async def test_a_burst_is_posted_at_once_and_the_rest_at_a_rate(harness: Harness) -> None:
+async def test_a_burst_is_posted_at_once_and_the_rest_at_a_rate_that_is_low_while_more_is_said(harness: Harness) -> None:
     for number in range(60):
         harness.recorder.emit(USER, "Normal", "Created", f"number {number}")
     task = asyncio.create_task(harness.recorder.run())
-    await until(lambda: len(harness.cluster.created) >= 50)
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert len(harness.cluster.created) == 50
-    harness.now = 0.25  # five more at twenty a second
-    await until(lambda: len(harness.cluster.created) >= 55)
-    assert len(harness.cluster.created) == 55
+
+    async def posted_at(seconds: float, expected: int) -> None:
+        harness.now = seconds
+        await until(lambda: len(harness.cluster.created) >= expected)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(harness.cluster.created) == expected
+
+    await posted_at(0.0, 25)
+    await posted_at(0.5, 27)  # four a second: something was said half a second ago
+    await posted_at(1.0, 37)  # twenty a second: nobody has said anything for a second
     task.cancel()
 
 

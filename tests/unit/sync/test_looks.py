@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -39,7 +40,7 @@ from adsync.sync.readback import ReadBack
 from adsync.sync.reports import Reports, as_object
 from adsync.sync.store import DOMAIN, USER, Key, Store
 from adsync.sync.users import UserSync
-from adsync.sync.workplace import Memory, Workplace
+from adsync.sync.workplace import AHEAD, Memory, Workplace
 from tests.unit.core.support import GUID, KEYS, OWNER, ROOT, STRANGER
 from tests.unit.core.support import Directory as ActiveDirectory
 from tests.unit.core.support import entry as account_of
@@ -101,10 +102,11 @@ class Cluster:
 
     def __init__(self) -> None:
         self.secrets: dict[str, SecretData] = {}
+        self.cached: dict[str, SecretData] = {}  # what the server answers to those who take an old answer
         self.released: list[str] = []
 
-    async def get_secret(self, namespace: str, name: str) -> SecretData | None:
-        return self.secrets.get(name)
+    async def get_secret(self, namespace: str, name: str, *, maybe_old: bool = False) -> SecretData | None:
+        return (self.cached if maybe_old else self.secrets).get(name)
 
     async def remove_finalizer(self, obj: dict[str, Any], finalizer: str) -> dict[str, Any]:
         self.released.append(obj["metadata"]["name"])
@@ -154,10 +156,12 @@ class Place:
         generation = known.generation + 1 if known else 1
         self.store.put(USER, user(name, status=known.status if known else None, meta={"generation": generation, **meta}, **spec))
 
-    def secret(self, value: str, name: str = "pw", *, seen: bool = True) -> None:
-        """Write a Secret; not `seen`: the watch has not told of it yet."""
+    def secret(self, value: str, name: str = "pw", *, seen: bool = True, cached: bool = True) -> None:
+        """Write a Secret; not `seen`: the watch has not told of it yet; not `cached`: nor has it come to the API server's own cache."""
         data = SecretData("team-a", name, "uid", next_version(), {"password": value.encode()})
         self.cluster.secrets[name] = data
+        if cached:
+            self.cluster.cached[name] = data
         if seen:
             self.store.put_secret({"metadata": {"namespace": "team-a", "name": name, "resourceVersion": data.resource_version}}, data.data)
 
@@ -191,6 +195,34 @@ class Place:
         found = self.directory.ad.by_owner(OWNER)
         assert len(found) == 1
         return found[0]
+
+
+# --- turns and caches -----------------------------------------------------------------------------------------------------------------------
+
+
+async def test_an_old_answer_is_taken_for_the_secret_only_where_it_is_the_planned_value() -> None:
+    place = Place()
+    place.secret("Old-password-1")
+    place.secret(GOOD, cached=False)
+    place.ask(**PW)
+    await place.look()
+    assert place.directory.passwords == [GOOD]
+
+
+async def test_who_has_changed_while_waiting_for_a_turn_is_not_written_as_was_planned_before() -> None:
+    place = Place()
+    place.ask(firstName="Old")
+    async with AsyncExitStack() as others:
+        for _ in range(AHEAD):
+            await others.enter_async_context(place.work.ahead.taken(0))
+        look = asyncio.create_task(place.users.look(user_key("jdoe")))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        place.ask(firstName="New")
+    await look
+    assert place.directory.written == []
+    await place.look()
+    assert place.account().attributes["givenName"] == "New"
 
 
 # --- created --------------------------------------------------------------------------------------------------------------------------------
