@@ -14,6 +14,7 @@ from typing import Any, cast
 from urllib.request import getproxies
 
 import kopf
+import uvloop
 
 from adsync.cluster.inbox import EventSink, Inbox
 from adsync.cluster.rest import Credentials
@@ -65,7 +66,7 @@ class Watches:
     def _run(self) -> None:
         error: BaseException | None = None
         try:
-            asyncio.run(self._watch())
+            uvloop.run(self._watch())
         except BaseException as problem:  # noqa: BLE001 - whatever ends the watches must reach the operator, which ends with it
             error = problem
         with suppress(RuntimeError):  # our loop is closed: nobody waits any more

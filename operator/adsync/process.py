@@ -12,6 +12,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 import structlog
+import uvloop
 
 from adsync import logs
 from adsync.cluster.client import Cluster
@@ -33,7 +34,7 @@ _GRACE_SECONDS = 6.0  # for the operator to finish what it has begun, out of ten
 def run_operator(settings: Settings) -> int:
     """Runs until a signal or the end; returns the exit code. Raises AdsyncError for what is wrong before anything has begun."""
     logs.configure(settings.log_level, settings.log_format)
-    return asyncio.run(_Process(settings).run())
+    return uvloop.run(_Process(settings).run())  # TLS in C rather than in Python: a sixth of the operator's processor time
 
 
 class _Process:

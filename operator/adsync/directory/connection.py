@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
+from aiohappyeyeballs import start_connection
 from pydantic import SecretStr
 
 from adsync.directory import answers, tls, wire
@@ -90,9 +91,9 @@ class LdapConnection:
         peer = peer or f"{host}:{port}"
         try:
             async with asyncio.timeout(timeout):
-                reader, writer = await asyncio.open_connection(
-                    host, port, ssl=context, server_hostname=server_hostname, limit=_CHUNK, happy_eyeballs_delay=0.25
-                )
+                addresses = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                connected = await start_connection(addresses, happy_eyeballs_delay=0.25)
+                reader, writer = await asyncio.open_connection(sock=connected, ssl=context, server_hostname=server_hostname, limit=_CHUNK)
         except TimeoutError:
             raise DirectoryUnavailable(f"{peer} did not answer within {timeout:g} s: check the address and the firewall") from None
         except ssl.SSLError as error:
