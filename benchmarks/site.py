@@ -50,6 +50,8 @@ def lab(console: Console) -> Iterator[Lab]:
             dc = DomainController(processes)
             dc.create()
             dc.start()
+            # Elsewhere it has a machine of its own, and its peers (ldapadd, ldapmodify) leave it this one nearly alone.
+            processes.give_precedence(dc.process)
         yield Lab(processes)
     finally:
         processes.stop_all(grace=0)
