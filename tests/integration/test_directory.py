@@ -206,13 +206,15 @@ async def test_changes_since_a_mark(directory: Directory, dc: DomainController, 
     name, other = unique("u"), unique("u")
     dn = dc.add_user(name, container=container)
     before = await directory.changes_since(0, DN.parse(container))
-    assert name in {entry.sam for entry in before.entries}
-    assert (await directory.changes_since(before.high_usn, DN.parse(container))).entries == []
+    assert (await find(directory, name)).guid in before.usns
+    assert (await directory.changes_since(before.high_usn, DN.parse(container))).usns == {}
     dc.replace(dn, {"department": "Sales"})
     dc.add_user(other, container=container)
     changes = await directory.changes_since(before.high_usn)
-    assert {name, other} <= {entry.sam for entry in changes.entries}
-    assert changes.high_usn >= max(entry.usn_changed for entry in changes.entries)
+    for each in (name, other):
+        entry = await find(directory, each)
+        assert changes.usns[entry.guid] == entry.usn_changed
+    assert changes.high_usn >= max(changes.usns.values())
     assert changes.deleted == []
 
 

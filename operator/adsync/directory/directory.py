@@ -18,6 +18,7 @@ from adsync.core.dn import DN
 from adsync.core.entries import Entry
 from adsync.core.policy import PasswordPolicy
 from adsync.directory import codec, connect, feed, filters, policy, protected, rights, search, tls, wire, writes
+from adsync.directory.filters import Filter
 from adsync.directory.model import Changes, DomainInfo, Link, MemberList, Notification, Observer, Rights, Target
 from adsync.directory.protected import Protected
 from adsync.directory.wire import RawEntry
@@ -93,28 +94,27 @@ class Directory:
 
     async def guids(self, base: DN | None = None) -> dict[str, int]:
         """objectGUID → uSNChanged of all users and groups below `base`, and nothing else of them."""
+        return await self._usns(filters.ACCOUNTS, base)
+
+    async def _usns(self, wanted: Filter, base: DN | None) -> dict[str, int]:
         found: dict[str, int] = {}
-        async with aclosing(self._pages(filters.ACCOUNTS, ("objectGUID", "uSNChanged"), base)) as pages:
+        async with aclosing(self._pages(wanted, ("objectGUID", "uSNChanged"), base)) as pages:
             async for page in pages:
                 found |= {codec.guid_of(raw): codec.number(raw, "uSNChanged") for raw in page}
         return found
 
-    async def changes_since(self, usn: int, base: DN | None = None, *, full_below: DN | None = None) -> Changes:
+    async def changes_since(self, usn: int, base: DN | None = None) -> Changes:
         """Users and groups whose uSNChanged is above `usn`, and which of them are gone. The new mark is read before anything else, so that
         what happens meanwhile is seen again rather than missed."""
         high = await self.refresh_info()
         if high <= usn:
             return Changes(high_usn=high)
-        since = filters.all_of(filters.at_least("uSNChanged", usn + 1), filters.ACCOUNTS)
-        found: list[Entry] = []
-        async with aclosing(self._pages(since, self._codec.names, base)) as pages:
-            async for page in pages:
-                found += [self._codec.entry(raw, full_below) for raw in page]
+        changed = await self._usns(filters.all_of(filters.at_least("uSNChanged", usn + 1), filters.ACCOUNTS), base)
         deleted: list[str] = []
         if self._tombstones is not False:
             deleted = await feed.deleted_since(self._connection, self._base, usn, self._target.page_size)
             self._tombstones = self._tombstones or (True if deleted else None)
-        return Changes(found, deleted, high)
+        return Changes(changed, deleted, high)
 
     async def read(self, guid: str) -> Entry | None:
         """One user or group, now. None only where the server looked and has none of that objectGUID."""

@@ -10,7 +10,6 @@ from typing import TypeAlias
 from pydantic import SecretStr
 
 from adsync.core.dn import DN
-from adsync.core.entries import Entry
 
 Observer: TypeAlias = Callable[[str, float, int], None]
 """Called with the operation's type ("search", "add", ...), its duration in seconds and its result code (-1: there was no answer)."""
@@ -63,9 +62,10 @@ class DomainInfo:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What changed since a mark. `deleted` are objectGUIDs; empty where tombstones can't be read. `high_usn` is the next mark."""
+    """What changed since a mark: objectGUID → uSNChanged. `deleted` are objectGUIDs; empty where tombstones can't be read. `high_usn` is the
+    next mark."""
 
-    entries: list[Entry] = field(default_factory=list)
+    usns: dict[str, int] = field(default_factory=dict)
     deleted: list[str] = field(default_factory=list)
     high_usn: int = 0
 

@@ -10,7 +10,7 @@ Nothing is taken for gone before a read of the object itself says so.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 
 import structlog
@@ -82,7 +82,7 @@ class Feed:
                         asyncio.get_running_loop().call_later(seconds, self._wake_up)
                     async for note in notes:
                         failures = 0
-                        if self._is_news(note):
+                        if self._is_newer(note.guid, note.usn):
                             self._noted[note.guid] = note
                             self._wake_up()
                         if self.place.writes_under_way > _BULK_WRITES:
@@ -128,7 +128,7 @@ class Feed:
     async def _read_noted(self) -> None:
         """Read the objects that notifications named, but those that we have read meanwhile ourselves, or are about to."""
         await asyncio.sleep(_GATHER_SECONDS)
-        unread = {guid: note for guid, note in self._noted.items() if self._is_news(note)}
+        unread = {guid: note for guid, note in self._noted.items() if self._is_newer(guid, note.usn)}
         self._noted = {guid: note for guid, note in unread.items() if self.place.readback.awaits(guid, note.dn)}
         if self._noted:
             asyncio.get_running_loop().call_later(_OWN_WRITES_SECONDS, self._wake.set)
@@ -141,17 +141,16 @@ class Feed:
         for guid in set(guids) - {entry.guid for entry in found}:
             await self._confirm_gone(guid)
 
-    def _is_news(self, note: Notification) -> bool:
-        known = self.place.mirror.by_guid(note.guid)
-        return known is None or known.usn_changed < note.usn
+    def _is_newer(self, guid: str, usn: int) -> bool:
+        known = self.place.mirror.by_guid(guid)
+        return known is None or known.usn_changed < usn
 
     async def _read_record(self) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         self._record_wanted = False
-        changes = await self.place.directory.changes_since(self.mark, full_below=self.place.rules.container)
-        for entry in changes.entries:
-            self.take(entry)
+        changes = await self.place.directory.changes_since(self.mark)
+        await self._read_news(changes.usns)  # mostly nothing: it has been read because of a notification, or back after our own write
         for guid in changes.deleted:
             if (gone := self.place.drop(guid)) is not None:
                 self._changed(gone, None)
@@ -165,12 +164,16 @@ class Feed:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             there = await self.place.directory.guids()
-            missed = [guid for guid, usn in there.items() if (known := self.place.mirror.by_guid(guid)) is None or known.usn_changed < usn]
-            for start in range(0, len(missed), _MOST_AT_ONCE):
-                for entry in await self.place.directory.find(guids=missed[start : start + _MOST_AT_ONCE]):
-                    self.take(entry)
+            await self._read_news(there)
             for guid in [entry.guid for entry in self.place.mirror if entry.guid not in there]:
                 await self._confirm_gone(guid)
+
+    async def _read_news(self, usns: Mapping[str, int]) -> None:
+        """Read those whose uSNChanged is not the one that is known."""
+        news = [guid for guid, usn in usns.items() if self._is_newer(guid, usn)]
+        for start in range(0, len(news), _MOST_AT_ONCE):
+            for entry in await self.place.directory.find(guids=news[start : start + _MOST_AT_ONCE]):
+                self.take(entry)
 
     async def _confirm_gone(self, guid: str) -> None:
         known = self.place.mirror.by_guid(guid)

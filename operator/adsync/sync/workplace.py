@@ -28,7 +28,7 @@ from adsync.sync.turns import Turns
 _WRITES_IN_FLIGHT = 8
 """A domain controller does one after the other; these keep it busy, and a new change never waits for more than these."""
 
-AHEAD = 24
+AHEAD = 48
 """How many may be got ready for their write, or be at it. More than the directory can take soon would keep the API server busy with what is
 not urgent, and the one account that has to be suspended now waiting behind them."""
 

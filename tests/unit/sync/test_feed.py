@@ -33,6 +33,7 @@ class Directory:
         self.read: list[str] = []
         self.listeners = 0
         self.records = 0
+        self.tells = False  # whether the record has anything in it
         self.notes: asyncio.Queue[Notification] = asyncio.Queue()
 
     async def find(self, *, sams: Iterable[str] = (), guids: Iterable[str] = ()) -> list[Entry]:
@@ -42,7 +43,8 @@ class Directory:
 
     async def changes_since(self, usn: int, **_: Any) -> Changes:
         self.records += 1
-        return Changes(high_usn=usn)
+        usns = {one.guid: one.usn_changed for one in self.entries.values() if one.usn_changed > usn} if self.tells else {}
+        return Changes(usns, high_usn=max(usns.values(), default=usn))
 
     async def notifications(self) -> AsyncGenerator[Notification, None]:
         self.listeners += 1
@@ -92,6 +94,21 @@ async def test_what_we_write_is_not_read_twice(directory: Directory, place: Any)
         directory.notes.put_nowait(Notification(OURS, 7, "CN=ours,OU=People,DC=x"))
         await until(lambda: place.mirror.by_guid(OURS).usn_changed == 7)
         assert directory.read == [THEIRS, OURS]
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+async def test_of_what_the_record_tells_only_the_news_is_read(directory: Directory, place: Any) -> None:
+    directory.tells = True
+    place.mirror.put(directory.entries[OURS])
+    feed = feed_of(directory, place)
+    running = asyncio.create_task(feed.run())
+    try:
+        await until(lambda: feed.mark == 6)
+        assert directory.read == [THEIRS]
+        assert place.mirror.by_guid(THEIRS) is not None
     finally:
         running.cancel()
         with suppress(asyncio.CancelledError):
