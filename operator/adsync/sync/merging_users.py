@@ -118,12 +118,10 @@ class MergingUsers(Merging, UserSync):
             self._checked[resource.key] = entry.guid
             if await place.recheck(entry.guid) != entry or entry.guid in place.protected:
                 return AGAIN
-        if not await self.hold(resource):
-            return None
-        if await self._write(resource, wish, plan, done):
+        written = await self._carry_out(resource, wish, plan, done)
+        if written:
             self.tell_conflicts(resource, merged)
-            await self._read_back(wish, plan)
-        return AGAIN
+        return None if written is None else AGAIN
 
     def vanished(self, key: Key) -> None:
         self._clean.pop(key, None)

@@ -76,14 +76,22 @@ class UserSync(ObjectSync):
                 checked = entry.guid
                 if await place.recheck(entry.guid) != entry or entry.guid in place.protected:
                     continue
-            async with place.ahead.taken(NEW if entry is None else USUAL):
-                current = place.store.resources.get(resource.key)
-                if current is None or differs(resource, current) or not await self.hold(current):
-                    return None  # changed, or gone, while it waited for its turn: it is marked for another look
-                written = await self._write(current, wish, plan, done)
-            if written:
-                await self._read_back(wish, plan)
+            if await self._carry_out(resource, wish, plan, done) is None:
+                return None
         return self.stuck(resource, Verdict(Reason.CONTESTED, "the directory, or somebody in it, keeps changing what is written"))
+
+    async def _carry_out(self, resource: Resource, wish: UserWish, plan: UserPlan, done: Done) -> bool | None:
+        """Write, when it is its turn, and read back. False where the plan has to be made again, None where the resource has changed or gone
+        while it waited: it is marked for another look then."""
+        place, new = self.place, plan.found is None or plan.found.entry is None
+        async with place.ahead.taken(NEW if new else USUAL):
+            current = place.store.resources.get(resource.key)
+            if current is None or differs(resource, current) or not await self.hold(current):
+                return None
+            written = await self._write(current, wish, plan, done)
+        if written:
+            await self._read_back(wish, plan)
+        return written
 
     async def _write(self, resource: Resource, wish: UserWish, plan: UserPlan, done: Done) -> bool:
         """Make the changes, in order. False where the plan has to be made again, from what was learnt."""
