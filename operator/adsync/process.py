@@ -70,12 +70,13 @@ class _Process:
             self._metrics.leader.set(1)
             return await self._work(cluster, None)
         lease = Lease(cluster)
+        cluster.rest.may_write = lease.valid
+        self._metrics.leader.set_function(lease.valid)
         try:
             _log.info("standing by for the lease", identity=lease.identity)
             if not await self._unless_stopped(lease.acquire()):
                 return 0
             _log.info("leading", identity=lease.identity)
-            self._metrics.leader.set(1)
             return await self._work(cluster, lease)
         finally:
             await lease.release()

@@ -17,7 +17,7 @@ from lab.api import KubeApi
 from lab.kube import ControlPlane
 from lab.operator import REPOSITORY, Operator
 from lab.samba import DomainController
-from tests.chart.conftest import Audited
+from tests.audit import Audited
 from tests.chart.support import NAMESPACE, Rendered, render
 from tests.integration.support import Site, credentials, eventually, new_container, synced_group, unique
 

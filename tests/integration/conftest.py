@@ -20,6 +20,7 @@ from lab.kube import ControlPlane
 from lab.processes import Mark, Processes
 from lab.samba import DomainController
 from lab.strict import Strict
+from tests.audit import Audited
 from tests.integration.support import REPOSITORY, Operator, Site, new_container, new_namespace
 
 PREFIX = "adsync-test-"
@@ -37,14 +38,14 @@ def sweep() -> None:
 
 
 @pytest.fixture(scope="session")
-def processes() -> Iterator[Processes]:
+def processes() -> Iterator[Audited]:
     """What this session starts. Logs are kept in `$ADSYNC_TEST_LOGS`, if that is set."""
     sweep()
     state = Path(tempfile.mkdtemp(prefix=PREFIX))
     owner = Mark.of(os.getpid())
     assert owner is not None
     (state / "owner.json").write_text(json.dumps(asdict(owner)))
-    started = Processes(state)
+    started = Audited(state)
     try:
         yield started
     finally:

@@ -1,11 +1,14 @@
 """Leader election on a Lease, for several replicas of which one works.
 
 The election is the client library's. It trusts its own renew deadline, so a process that was frozen and thawed would go on writing with a
-lease that has passed to another. Therefore every write first asks `valid`, which goes by the lease's own expiry, counted from before the
-request that renewed it, on a clock that also runs while the machine sleeps.
+lease that has passed to another. Therefore every write, to the directory and to the API server, asks `valid` when its bytes are ready and
+nothing but the call to the kernel is left to do. That goes by the lease's own expiry, counted from before the request that renewed it, on a
+clock that also runs while the process is stopped or the machine sleeps. (Neither AD nor a status knows fencing tokens: a freeze that falls
+into the microseconds of that call itself can't be told from a slow network.)
 
 The lock is our own. The library's (37.0.2) can't create a Lease (its `pretty=True` fails its own validation), writes local time as UTC, and
-lets an API server that is away end the election.
+lets an API server that is away end the election. And a standby of the library's goes by the time of day, which somebody may set: ours does
+not take a lease from another before that has run out by its own duration, on the clock above.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,9 +37,10 @@ from adsync.errors import ClusterError
 _log = structlog.get_logger(__name__)
 
 NAME = "adsync-leader"
-# Those of client-go's leader election: a dead leader is replaced within 15 seconds, and 10 seconds without the API server end a living one.
-LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS = 15.0, 10.0, 2.0
-_REQUEST_SECONDS = 5.0
+# A dead leader is replaced within 15 seconds: the lease, at most a look before and a look after it, and the start of the work. Eight seconds
+# without the API server end a living one.
+LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS = 10.0, 8.0, 1.0
+_REQUEST_SECONDS = 4.0
 _SKEW_SECONDS = 1.0  # a write that has begun takes some time to arrive
 
 
@@ -45,21 +50,31 @@ def _clock() -> float:
 
 
 class _Lock(BaseLock):  # type: ignore[misc] # the library is untyped
-    """The Lease as the election wants it. `holds_until` says how long it is certainly ours."""
+    """The Lease as the election wants it. `holds_until` says how long it is certainly ours; `taken` is called when it was, and is another's."""
 
-    def __init__(self, cluster: Cluster, identity: str, seconds: float) -> None:
+    def __init__(self, cluster: Cluster, identity: str, seconds: float, taken: Callable[[str], None]) -> None:
         super().__init__(NAME, cluster.operator_namespace, identity)
         self._cluster = cluster
         self._seconds = int(seconds)
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases"
         self._what = f"Lease {self.namespace}/{NAME}"
+        self._taken = taken
         self.holds_until = 0.0
         self.seen: dict[str, Any] = {}
+        self._seen_at = 0.0  # since when it has been as it is
 
     async def read(self) -> None:
         """Raises ClusterError; a Lease that is not there has status 404."""
-        request = self._cluster.rest.request
-        self.seen = await request("GET", f"{self._path}/{NAME}", what=self._what, seconds=_REQUEST_SECONDS, retry=False)
+        now = await self._request("GET", f"{self._path}/{NAME}")
+        if now["metadata"].get("resourceVersion") != self.seen.get("metadata", {}).get("resourceVersion"):
+            self._seen_at = _clock()
+        self.seen = now
+
+    async def _request(self, method: str, path: str, body: object = None, content_type: str = "application/json") -> dict[str, Any]:
+        answer: dict[str, Any] = await self._cluster.rest.request(
+            method, path, what=self._what, body=body, content_type=content_type, seconds=_REQUEST_SECONDS, retry=False, fenced=False
+        )
+        return answer
 
     async def get(self, name: str, namespace: str) -> tuple[bool, Any]:  # noqa: ARG002 - the library's signature
         try:
@@ -69,11 +84,12 @@ class _Lock(BaseLock):  # type: ignore[misc] # the library is untyped
             refusal.body = json.dumps({"code": error.status})
             return False, refusal
         spec = self.seen.get("spec") or {}
-        if not spec.get("holderIdentity"):
+        holder = spec.get("holderIdentity")
+        if self.holds_until and holder != self.identity:
+            self._taken(f"it is held by {holder}" if holder else "it was given up")
+        if not holder:
             return True, None
-        return True, LeaderElectionRecord(
-            spec["holderIdentity"], str(spec.get("leaseDurationSeconds")), spec.get("acquireTime"), spec.get("renewTime")
-        )
+        return True, LeaderElectionRecord(holder, str(spec.get("leaseDurationSeconds")), spec.get("acquireTime"), spec.get("renewTime"))
 
     async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:  # noqa: ARG002
         self.seen = {}
@@ -81,6 +97,8 @@ class _Lock(BaseLock):  # type: ignore[misc] # the library is untyped
         return await self._hold("POST", self._path, {"metadata": metadata, "spec": self._spec()}, "application/json")
 
     async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:  # noqa: ARG002
+        if not self._is_free():
+            return False
         version = {"resourceVersion": self.seen["metadata"]["resourceVersion"]}
         return await self._hold("PATCH", f"{self._path}/{NAME}", {"metadata": version, "spec": self._spec()}, MERGE_PATCH)
 
@@ -88,10 +106,16 @@ class _Lock(BaseLock):  # type: ignore[misc] # the library is untyped
         """No holder at all: that of an empty name is refused by the API server. Raises ClusterError."""
         await self.read()
         if (self.seen.get("spec") or {}).get("holderIdentity") == self.identity:
+            version = {"resourceVersion": self.seen["metadata"]["resourceVersion"]}
             spec = {"holderIdentity": None, "acquireTime": None, "renewTime": None, "leaseDurationSeconds": 1}
-            await self._cluster.patch(
-                "Lease", self.namespace, NAME, {"spec": spec}, resource_version=self.seen["metadata"]["resourceVersion"]
-            )
+            await self._request("PATCH", f"{self._path}/{NAME}", {"metadata": version, "spec": spec}, MERGE_PATCH)
+
+    def _is_free(self) -> bool:
+        """Whether it is ours, nobody's, or was not renewed for as long as its holder said it would hold."""
+        spec = self.seen.get("spec") or {}
+        if spec.get("holderIdentity") in (None, "", self.identity):
+            return True
+        return _clock() > self._seen_at + float(spec.get("leaseDurationSeconds") or self._seconds)
 
     def _spec(self) -> dict[str, Any]:
         before, now = self.seen.get("spec") or {}, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -107,9 +131,7 @@ class _Lock(BaseLock):  # type: ignore[misc] # the library is untyped
     async def _hold(self, method: str, path: str, body: dict[str, Any], content_type: str) -> bool:
         began = _clock()
         try:
-            self.seen = await self._cluster.rest.request(
-                method, path, what=self._what, body=body, content_type=content_type, seconds=_REQUEST_SECONDS, retry=False
-            )
+            self.seen = await self._request(method, path, body, content_type)
         except ClusterError as error:
             if error.status != 409:  # somebody else was first
                 _log.warning("the lease was not renewed", error=str(error))
@@ -131,7 +153,7 @@ class Lease:
     ) -> None:
         # The host's name alone would be the same for a pod's container before and after a crash: it must wait its turn like any other.
         self.identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{secrets.token_hex(4)}"
-        self._lock = _Lock(cluster, self.identity, lease_seconds)
+        self._lock = _Lock(cluster, self.identity, lease_seconds, self._lost)
         self._acquired = asyncio.Event()
         self._election = LeaderElection(
             Config(self._lock, int(lease_seconds), renew_seconds, retry_seconds, onstarted_leading=self._started, onstopped_leading=None)
@@ -140,7 +162,7 @@ class Lease:
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def valid(self) -> bool:
-        """Whether a write may begin now."""
+        """Whether a write may begin now. To be asked at the last moment."""
         return _clock() + _SKEW_SECONDS < self._lock.holds_until
 
     async def acquire(self) -> None:
@@ -184,8 +206,10 @@ class Lease:
             await self._election.run()
         except Exception as problem:  # noqa: BLE001 - however the election ends, it is over
             error = problem
+        self._lost(repr(error) if error else "it was not renewed in time")
+
+    def _lost(self, why: str) -> None:
         self._lock.holds_until = 0.0
-        reason = f" ({error!r})" if error else ""
-        message = f"The Lease {self._lock.namespace}/{NAME} was lost{reason}. Another replica may be at work: this one ends."
+        message = f"The Lease {self._lock.namespace}/{NAME} was lost: {why}. Another replica may be at work: this one ends."
         if not self.lost.done():
             self.lost.set_exception(ClusterError(message))

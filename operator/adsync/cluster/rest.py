@@ -12,7 +12,7 @@ import json
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from urllib.request import getproxies
 import aiohttp
 import stamina
 import yaml
+from aiohttp.abc import AbstractStreamWriter
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
@@ -86,13 +87,49 @@ class Credentials:
     authorization: SecretStr | None
 
 
+class NotLeadingError(ClusterError):
+    """Nothing was sent: the right to write ended before it could be."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is not written: the lease has run out, another replica may be at work")
+
+
+class _Body(aiohttp.BytesPayload):
+    """A write's body. It is asked once more whether it may go when a connection is there and nothing is left but to send it: to get one can
+    take seconds, in which a lease runs out. Without its body a request is nothing to the server."""
+
+    def __init__(self, content: bytes, may_write: Callable[[], bool]) -> None:
+        super().__init__(content)
+        self._may_write = may_write
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        if not self._may_write():
+            raise ConnectionAbortedError("the lease has run out")
+        await super().write_with_length(writer, content_length)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    url: str
+    what: str
+    body: object
+    content_type: str
+    accept: str
+    seconds: float
+    fenced: bool
+
+
 class Rest:
-    """The session. Made by `connect`, closed by `close`."""
+    """The session. Made by `connect`, closed by `close`. `may_write` is asked before each request that changes something is sent."""
 
     def __init__(self, configuration: Configuration, observe: Observe | None = None) -> None:
         self.configuration = configuration
         self._observe = observe
-        self._client = RESTClientObject(configuration)
+        self.may_write: Callable[[], bool] = lambda: True
+        tls = RESTClientObject(configuration).ssl_context
+        # With trust_env aiohttp asks two threads about proxies and ~/.netrc before every request: a third of a status write's time.
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_POOL, ssl=tls), trust_env=bool(getproxies()))
         self._reload_lock = asyncio.Lock()
         self._loaded = time.monotonic()
 
@@ -101,16 +138,13 @@ class Rest:
         """Reads KUBECONFIG, else the pod's service account, else ~/.kube/config. Raises ClusterError where none of them can be used."""
         configuration = Configuration()
         await _load(configuration)
-        configuration.connection_pool_maxsize = _POOL
-        # With trust_env aiohttp asks two threads about proxies and ~/.netrc before every request: a third of a status write's time.
-        configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
         try:
             return cls(configuration, observe)
         except (OSError, ssl.SSLError) as error:
             raise ClusterError(f"The certificates named in the Kubernetes configuration can't be used ({error}).") from error
 
     async def close(self) -> None:
-        await self._client.close()
+        await self._session.close()
 
     async def credentials(self, *, fresh: bool = False) -> Credentials:
         """With `fresh`, everything is read anew first: the ones given before were refused."""
@@ -140,14 +174,16 @@ class Rest:
         accept: str = "application/json",
         seconds: float = _REQUEST_SECONDS,
         retry: bool = True,
+        fenced: bool = True,
     ) -> Any:
         """Sends one request and returns the decoded JSON answer.
 
         `what` names the object in errors ("Secret apps/jdoe"). Reads, patches and deletions are repeated for up to 12 seconds where the
         server is away, busy or failing; a creation only where it was certainly not carried out. Raises ClusterError, also where there
-        is no answer (status 0).
+        is no answer (status 0); NotLeadingError where it is a write, `fenced`, and may not be sent.
         """
         url = self.configuration.host + path + ("?" + urlencode(params) if params else "")
+        request = _Request(method, url, what, body, content_type, accept, seconds, fenced=fenced and method != "GET")
 
         def again(error: Exception) -> bool | float:
             if not isinstance(error, RefusedError):
@@ -159,23 +195,23 @@ class Rest:
             return method in _IDEMPOTENT and (error.status == 0 or error.status in (500, 502, 503, 504))
 
         if not retry:
-            return await self._authenticated(method, url, what, body, content_type, accept, seconds)
+            return await self._authenticated(request)
         async for attempt in stamina.retry_context(on=again, **_RETRIES):
             with attempt:
-                return await self._authenticated(method, url, what, body, content_type, accept, seconds)
+                return await self._authenticated(request)
         raise AssertionError("unreachable: the last attempt raises")
 
-    async def _authenticated(self, method: str, url: str, what: str, body: object, content_type: str, accept: str, seconds: float) -> Any:
+    async def _authenticated(self, request: _Request) -> Any:
         """Once more with credentials read anew where they were refused: a token may have been rotated, an exec plugin's have expired."""
         began = time.monotonic()
         try:
-            return await self._once(method, url, what, body, content_type, accept, seconds)
+            return await self._once(request)
         except RefusedError as error:
             if error.status != 401:
                 raise
         if self._loaded < began:
             await self._reload()
-        return await self._once(method, url, what, body, content_type, accept, seconds)
+        return await self._once(request)
 
     async def _reload(self) -> None:
         asked = time.monotonic()
@@ -184,31 +220,39 @@ class Rest:
                 await _load(self.configuration)
                 self._loaded = time.monotonic()
 
-    async def _once(self, method: str, url: str, what: str, body: object, content_type: str, accept: str, seconds: float) -> Any:
-        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": f"adsync/{VERSION}"}
+    async def _once(self, request: _Request) -> Any:
+        headers = {"Accept": request.accept, "Content-Type": request.content_type, "User-Agent": f"adsync/{VERSION}"}
         token = (await self.configuration.auth_settings()).get("BearerToken", {}).get("value")
         if token:
             headers["Authorization"] = token
+        may_write = self.may_write if request.fenced else lambda: True
+        if not may_write():
+            raise NotLeadingError(request.what)
         status, began = 0, time.perf_counter()
         try:
-            async with _transport_errors(self.configuration.host):
-                answer = await self._client.request(
-                    method,
-                    url,
-                    headers=headers,
-                    body=body,
-                    _request_timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS),
-                )
-                async with answer.response:
-                    status = answer.status
-                    payload = await answer.response.read()
-                    retry_after = answer.headers.get("Retry-After")
+            async with _transport_errors(self.configuration.host), self._send(request, headers, may_write) as response:
+                status = response.status
+                payload = await response.read()
+                retry_after = response.headers.get("Retry-After")
         finally:
             if self._observe is not None:
-                self._observe(method, _resource_of(url), status, time.perf_counter() - began)
+                self._observe(request.method, _resource_of(request.url), status, time.perf_counter() - began)
         if 200 <= status < 300:
             return json.loads(payload) if payload else None
-        raise _refusal(method, what, status, payload, retry_after)
+        raise _refusal(request.method, request.what, status, payload, retry_after)
+
+    def _send(self, request: _Request, headers: Mapping[str, str], may_write: Callable[[], bool]) -> Any:
+        """The library's own way of sending takes nothing but plain data for a body."""
+        configuration = self.configuration
+        others: dict[str, Any] = {}
+        if request.body is not None:
+            others["data"] = _Body(json.dumps(request.body).encode(), may_write)
+        if configuration.tls_server_name:
+            others["server_hostname"] = configuration.tls_server_name
+        if configuration.proxy:
+            others |= {"proxy": configuration.proxy, "proxy_headers": configuration.proxy_headers}
+        timeout = aiohttp.ClientTimeout(total=request.seconds, sock_connect=_CONNECT_SECONDS)
+        return self._session.request(request.method, request.url, headers=headers, timeout=timeout, **others)
 
 
 async def _load(configuration: Configuration) -> None:

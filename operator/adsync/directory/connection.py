@@ -26,6 +26,7 @@ from adsync.errors import CredentialsRejected, DirectoryError, DirectoryUnavaila
 
 _Build: TypeAlias = Callable[[], wire.Operation]
 _CHUNK = 256 * 1024
+_WRITES = frozenset({"add", "modify", "modifyDN", "delete"})
 _WAKE_UPS = 1000
 """Entries of an endless search that wait for their reader; more are dropped, as one wake-up is as good as many."""
 
@@ -44,7 +45,9 @@ class _Pending:
 
 
 class LdapConnection:
-    """Made by `open`. Every method may raise DirectoryUnavailable; answers other than success come back as answers, not as errors."""
+    """Made by `open`. Every method may raise DirectoryUnavailable; answers other than success come back as answers, not as errors.
+
+    `may_write` is asked when a write is about to be sent; without its consent it is not, and DirectoryUnavailable says so."""
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class LdapConnection:
     ) -> None:
         self.peer = peer
         self.closed = asyncio.Event()
+        self.may_write: Callable[[], bool] = lambda: True
         self.operations: Counter[str] = Counter()
         self.not_after = tls.not_after(writer.get_extra_info("ssl_object"))
         self._reader, self._writer = reader, writer
@@ -211,12 +215,15 @@ class LdapConnection:
             data = wire.encode(message_id, build(), controls)
         except Exception:  # noqa: BLE001 - of many kinds, and their texts show the values, which may be secret
             raise DirectoryError(f"a value can't be sent to the directory ({pending.name}): it is not valid text") from None
+        # Asked now that the bytes are made: of a process that is stopped for a while, every line from here to the sending is a risk.
+        if pending.name in _WRITES and not self.may_write():
+            raise DirectoryUnavailable("the lease has run out: another replica may be at work")
+        self._writer.write(data)
         if not any(other.patience is not None for other in self._pending.values()):
             self._heard = self._loop.time()  # only now does the server owe an answer
         self._pending[message_id] = pending
         self._sent = self._loop.time()
         self.operations[pending.name] += 1
-        self._writer.write(data)
         return message_id
 
     def _next_id(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -41,10 +41,12 @@ class Directory:
         self._first_protected = asyncio.Lock()  # many writes begin at once: one of them reads who is privileged
 
     @classmethod
-    async def connect(cls, target: Target, observer: Observer | None = None) -> Directory:
+    async def connect(cls, target: Target, observer: Observer | None = None, *, may_write: Callable[[], bool] = lambda: True) -> Directory:
         """Find a server, sign in once, read what it says of itself. Raises CredentialsRejected, CertificateRejected, DirectoryUnavailable,
-        or InvalidSpec (a server URL, the CA, a name server, or a server of another domain)."""
+        or InvalidSpec (a server URL, the CA, a name server, or a server of another domain). `may_write` is asked before each write is sent,
+        as the lease of a leader may have run out."""
         link = await connect.connect(target, observer)
+        link.connection.may_write = may_write
         try:
             info = await connect.read_info(link, target)
             return cls(target, link, info, await feed.reads_tombstones(link.connection, str(info.base)), observer)

@@ -162,7 +162,7 @@ class DomainLoop:
             said = "others were refused for this account shortly before; these are tried in a while, so that it is not locked out"
             raise Halt(Verdict(Reason.CREDENTIALS_REJECTED, said), ConditionType.CREDENTIALS_VALID, retry=pause)
         try:
-            directory = await Directory.connect(setup.target, self._observe)
+            directory = await Directory.connect(setup.target, self._observe, may_write=self.shared.may_write)
         except CredentialsRejected as error:
             self.shared.metrics.bind_failures.labels(self._name).inc()
             refusals.refuse(setup.credentials, setup.account)
@@ -228,6 +228,9 @@ class DomainLoop:
             for task in (work, watch):
                 task.cancel()
             await asyncio.wait((work, watch))
+            for task in (work, watch):
+                if not task.cancelled():
+                    task.exception()  # it has been told, or the whole loop is ending: nothing is to be logged about it
 
     async def _watch(self, setup: Setup, place: Workplace) -> None:
         """Returns when the session must end: another set-up, or the domain is gone."""
@@ -317,7 +320,6 @@ class DomainLoop:
             policy=policy,
             mirror=Mirror(),
             readback=ReadBack(directory, self._read_back, lambda: self._session.place.writes_under_way if self._session else 0),
-            may_write=shared.may_write,
             absence_proven=await has_caught_up(controller, directory),
         )
 

@@ -50,9 +50,8 @@ class Memory:
 @dataclass(slots=True)
 class Workplace:
     """The callables connect what works here with the session: `members_changed` is told who came into a group or left one; `group_changed`
-    which group may need its members read again, unless it is `writing` (what we change ourselves need not be read); `may_write` is asked
-    before each write begins, as the lease of a leader may have run out. `absence_proven` is False after a change of domain controller,
-    until the new one is known to have caught up."""
+    which group may need its members read again, unless it is `writing` (what we change ourselves need not be read). `absence_proven` is
+    False after a change of domain controller, until the new one is known to have caught up."""
 
     domain: Key
     store: Store
@@ -69,7 +68,6 @@ class Workplace:
     readback: ReadBack
     protected: dict[str, str] = field(default_factory=dict)
     absence_proven: bool = True
-    may_write: Callable[[], bool] = lambda: True
     members_changed: Callable[[Set[str]], None] = lambda _guids: None
     group_changed: Callable[[str], None] = lambda _guid: None
     writing: set[str] = field(default_factory=set)
@@ -101,13 +99,11 @@ class Workplace:
         return self._writes
 
     async def apply(self, change: Change, password: SecretStr | None = None) -> None:
-        """Write to the directory; the one place that does. Raises what the directory says, and DirectoryUnavailable without the right to write."""
+        """Write to the directory; the one place that does. Raises what the directory says, and DirectoryUnavailable without the lease."""
         self._writes += 1
         result = "refused"
         try:
             async with self._turns.taken(NEW if isinstance(change, Add) else USUAL):
-                if not self.may_write():
-                    raise DirectoryUnavailable("the lease has run out: another replica may be at work")
                 with self.readback.writing(change):
                     await self.directory.apply(change, password)
             result = "ok"

@@ -316,3 +316,31 @@ async def test_a_right_that_is_missing_for_the_keys_is_said(api: ApiServer, clus
 def test_a_secret_that_is_being_deleted_says_so() -> None:
     meta = {"name": "a", "namespace": "b", "deletionTimestamp": "2026-01-01T00:00:00Z"}
     assert SecretData.of({"metadata": meta}).deleting
+
+
+# ---- only the leader writes
+
+
+async def test_who_does_not_lead_reads_and_writes_nothing(api: ApiServer, cluster: Cluster) -> None:
+    user(api)
+    cluster.rest.may_write = lambda: False
+    assert await cluster.get("SyncedUser", "apps", "jdoe") is not None
+    with pytest.raises(ClusterError, match="is not written: the lease has run out"):
+        await cluster.patch_status("SyncedUser", "apps", "jdoe", [], uid="u")
+    with pytest.raises(ClusterError, match="the lease has run out"):
+        await cluster.create("Event", {"metadata": {"namespace": "apps", "name": "e"}})
+    with pytest.raises(ClusterError, match="the lease has run out"):
+        await cluster.delete("SyncedUser", "apps", "jdoe", uid="u")
+    assert {method for method, _ in api.requests} == {"GET"}
+
+
+async def test_a_write_that_has_begun_is_not_sent_once_the_lease_has_run_out(api: ApiServer, cluster: Cluster) -> None:
+    """It was asked before a connection was looked for, and is asked again before the first byte."""
+    obj = user(api)
+    answers = iter([True])
+    cluster.rest.may_write = lambda: next(answers, False)
+    with pytest.raises(ClusterError):
+        await cluster.patch("SyncedUser", "apps", "jdoe", {"spec": {"email": "a@b"}})
+    assert api.requests == []
+    cluster.rest.may_write = lambda: True
+    assert await cluster.add_finalizer(obj, OURS) is not None  # the connection is not harmed by it

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -464,3 +465,37 @@ async def test_nobody_listens_and_nobody_of_that_name() -> None:
         await LdapConnection.open("127.0.0.1", 1, context=tls.context(None), server_hostname="x", timeout=5)
     with pytest.raises(DirectoryUnavailable, match="can't be resolved"):
         await LdapConnection.open("nowhere.invalid", 636, context=tls.context(None), server_hostname="x", timeout=5)
+
+
+async def test_without_the_lease_no_write_is_sent(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs out at the last moment: while the bytes of the write are being made. Reading goes on."""
+    got: list[int] = []
+
+    async def script(session: Session) -> None:
+        while True:
+            one = await session.request()
+            got.append(one.tag)
+            session.send(entry(one.message_id, "CN=x", {}), result(one.message_id, Kind.DONE))
+
+    leading = True
+    encode = wire.encode
+
+    def slowly(*args: Any) -> bytes:
+        nonlocal leading
+        leading = False
+        return encode(*args)
+
+    async with serve(script) as listener:
+        connection = await listener.connect()
+        connection.may_write = lambda: leading
+        monkeypatch.setattr(wire, "encode", slowly)
+        changes = {"title": [("MODIFY_REPLACE", ["x"])]}
+        for write in (connection.add("CN=x", {}), connection.modify("CN=x", changes), connection.delete("CN=x")):
+            leading = True
+            with pytest.raises(DirectoryUnavailable, match="lease has run out"):
+                await write
+        with pytest.raises(DirectoryUnavailable):
+            await connection.modify_dn("CN=x", "CN=y", None)
+        assert await look(connection) == "CN=x"
+        assert got == [SEARCH]
+        await connection.close()

@@ -480,15 +480,6 @@ async def test_a_lost_connection_says_nothing_about_the_user() -> None:
     assert place.recorded().reason is None
 
 
-async def test_without_the_lease_nothing_is_written() -> None:
-    place = Place()
-    place.work.may_write = lambda: False
-    place.ask()
-    with pytest.raises(DirectoryUnavailable):
-        await place.users.look(JDOE)
-    assert place.directory.written == []
-
-
 async def test_observe_plans_and_writes_nothing() -> None:
     place = Place(mode="Observe")
     place.secret(GOOD)
