@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from adsync.core.dn import fold_case
 from adsync.core.entries import Entry
 from adsync.core.identity import Found, Verdict
 from adsync.core.owner import OwnerMark
+from adsync.core.rules import DomainRules
 from adsync.errors import (
     AlreadyExists,
     DirectoryError,
@@ -31,7 +33,16 @@ from adsync.sync.wishes import owner_of
 from adsync.sync.workplace import Workplace
 
 ROUNDS = 6
+_GOING_ATTEMPTS = 4
 _BY_EVENT = frozenset({Reason.PASSWORD_PENDING})  # under way, but only an event can change it: not worth looking again
+
+
+def _manages(domain: Resource, entry: Entry) -> bool:
+    """Whether an object is below the root container of an ADDomain."""
+    try:
+        return entry.dn.is_below(DomainRules.resolve(domain.spec, "").container)
+    except InvalidSpec:
+        return False
 
 
 class RemovalPlan(Protocol):
@@ -50,6 +61,7 @@ class ObjectSync(ABC):
 
     def __init__(self, place: Workplace) -> None:
         self.place = place
+        self._refusals: Counter[Key] = Counter()  # of the directory, while the domain is going
 
     async def look(self, key: Key) -> float | None:
         """Raises DirectoryUnavailable where the connection is gone, ClusterError where the API server is; anything else becomes a report."""
@@ -79,6 +91,12 @@ class ObjectSync(ABC):
             verdict = Verdict(Reason.DIRECTORY_ERROR, str(error))
         finally:
             place.guard.finished(key)
+        if place.going:
+            self._refusals[key] += 1
+            if self._refusals[key] >= _GOING_ATTEMPTS:  # a domain that is going must come to its end
+                self._released_as_is(resource, verdict)
+                await self._let_go_of(resource)
+                return None
         return self.stuck(resource, verdict)
 
     # --- what each kind does for itself ---
@@ -111,11 +129,16 @@ class ObjectSync(ABC):
 
     # --- what they have in common ---
 
-    def _refusal(self, resource: Resource) -> Verdict | None:
+    def _shut_out(self, resource: Resource) -> Verdict | None:
         place = self.place
-        if not place.store.namespace_allowed(place.resource, resource.key.namespace):
-            said = f"the domain does not allow namespace {resource.key.namespace}; see allowedNamespaces of ADDomain {place.name}"
-            return Verdict(Reason.NAMESPACE_NOT_ALLOWED, said)
+        if place.store.namespace_allowed(place.resource, resource.key.namespace):
+            return None
+        said = f"the domain does not allow namespace {resource.key.namespace}; see allowedNamespaces of ADDomain {place.name}"
+        return Verdict(Reason.NAMESPACE_NOT_ALLOWED, said)
+
+    def _refusal(self, resource: Resource) -> Verdict | None:
+        if verdict := self._shut_out(resource):
+            return verdict
         if resource.problem:
             return Verdict(Reason.INVALID_SPEC, resource.problem)
         name = self.name(resource)
@@ -212,14 +235,9 @@ class ObjectSync(ABC):
         for _ in range(ROUNDS):
             if self.read_only:
                 break
-            if not place.store.namespace_allowed(place.resource, resource.key.namespace):
-                self._released_as_is(
-                    resource, Verdict(Reason.NAMESPACE_NOT_ALLOWED, f"the domain does not allow namespace {resource.key.namespace}")
-                )
-                break
             plan = self.removal_plan(resource, policy)
-            if plan.verdict is not None:
-                self._released_as_is(resource, plan.verdict)
+            if verdict := self._shut_out(resource) or plan.verdict:
+                self._released_as_is(resource, verdict)
                 break
             entry = plan.found.entry if plan.found else None
             if entry is None:
@@ -232,6 +250,9 @@ class ObjectSync(ABC):
                 if verdict := await self.let_go(resource, entry):
                     return self.stuck(resource, verdict)
                 break
+            if verdict := self._passed_on(resource, entry) or self._never_written():
+                self._released_as_is(resource, verdict)
+                break
             if place.resource.spec.mode is Mode.OBSERVE:
                 return self.stuck(resource, Verdict(Reason.OBSERVING, "mode Observe: the deletion policy would be applied"), plan.changes)
             if not place.going and (verdict := place.guard.judge(resource.key, plan.changes)):
@@ -241,9 +262,39 @@ class ObjectSync(ABC):
             carried_out = await self._apply_removal(resource, plan.changes, entry)
         else:
             return self.stuck(resource, Verdict(Reason.CONTESTED, "the directory, or somebody in it, keeps undoing the deletion policy"))
+        await self._let_go_of(resource)
+        return None
+
+    async def _let_go_of(self, resource: Resource) -> None:
+        place = self.place
         place.guard.withdraw(resource.key)
         place.memory.refused.pop(resource.key, None)
+        self._refusals.pop(resource.key, None)
         await place.reports.release(resource, place.domain)
+
+    def _never_written(self) -> Verdict | None:
+        """Whether the domain goes and only observes: nobody could ever carry out the policy."""
+        if self.place.going and self.place.resource.spec.mode is Mode.OBSERVE:
+            return Verdict(Reason.OBSERVING, "mode Observe: the domain goes without having written anything")
+        return None
+
+    def _passed_on(self, resource: Resource, entry: Entry) -> Verdict | None:
+        """Whether a resource that stays is bound to the same object by another ADDomain, whose it is by the same owner mark: after an ADDomain
+        was given another name, or namespace, nobody is to be disabled."""
+        place = self.place
+        if resource.deleting:
+            return None
+        for domain, binding in place.store.bindings.get(resource.key, {}).items():
+            other = place.store.resources.get(domain)
+            if domain == place.domain or not binding.wanted or other is None or other.deleting or other.spec is None:
+                continue
+            same = (other.spec.domain_name.lower(), other.spec.cluster_name, other.spec.ownership_attribute) == (
+                place.rules.spec.domain_name.lower(),
+                place.rules.spec.cluster_name,
+                place.rules.spec.ownership_attribute,
+            )
+            if same and place.store.namespace_allowed(other, resource.key.namespace) and _manages(other, entry):
+                return Verdict(Reason.SYNCED, f"ADDomain {domain.namespace}/{domain.name} manages {entry.dn} as well")
         return None
 
     def _released_as_is(self, resource: Resource, why: Verdict) -> None:

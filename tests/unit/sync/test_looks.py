@@ -613,6 +613,66 @@ async def test_taken_off_the_list_the_policy_is_carried_out_and_the_entry_goes()
     assert place.cluster.released == ["jdoe"], "nothing of it is in any directory any more: it may be deleted when no operator is there"
 
 
+@pytest.mark.parametrize(
+    ("other", "kept"),
+    [
+        ({}, True),
+        ({"domainName": "CORP.example.com"}, True),
+        ({"domainName": "else.example.com", "rootUserContainer": "OU=People,DC=else,DC=example,DC=com"}, False),
+        ({"rootUserContainer": "OU=Elsewhere,DC=corp,DC=example,DC=com"}, False),
+        ({"clusterName": "prod-9"}, False),
+        ({"allowedNamespaces": {"from": "Same"}}, False),  # and it is in another namespace
+    ],
+)
+@pytest.mark.parametrize("going", [False, True])
+async def test_an_account_that_another_domain_resource_manages_as_well_is_passed_on(other: dict[str, Any], kept: bool, going: bool) -> None:
+    """An ADDomain is given another name: every user is bound to the new one, and off the old one's list."""
+    place = Place()
+    place.ask()
+    await place.look()
+    far = "team-b" if "allowedNamespaces" in other else "team-a"
+    place.store.put(DOMAIN, domain("new", far, **other))
+    place.ask(domains=[{"name": "new", "namespace": far}])
+    if going:
+        place.store.put(DOMAIN, domain(meta={"deletionTimestamp": "2026-01-01T00:00:00Z"}))
+    await place.look()
+    account = next(iter(place.directory.ad.entries.values()))
+    assert bool(account.user_account_control & ACCOUNTDISABLE) is (not kept and not going)
+    assert bool(account.mark) is (kept or not going)
+    assert [entry["name"] for entry in place.store.resources[JDOE].status["domains"]] == ["new"]
+
+
+@pytest.mark.parametrize("deleting", [False, True])
+async def test_a_domain_that_only_observes_lets_go_when_it_goes(deleting: bool) -> None:
+    place = Place(marked(), mode="Observe")
+    place.ask(meta={"deletionTimestamp": "2026-01-01T00:00:00Z"} if deleting else {})
+    await place.users.look(JDOE)
+    assert place.cluster.released == []
+    place.store.put(DOMAIN, domain(mode="Observe", meta={"deletionTimestamp": "2026-01-01T00:00:00Z"}))
+    assert await place.users.look(JDOE) is None
+    assert place.directory.written == []
+    assert place.cluster.released == ["jdoe"]
+
+
+@pytest.mark.parametrize("error", [InsufficientRights("no", code=50), DirectoryError("no", code=53)])
+async def test_what_the_directory_refuses_holds_up_no_domain_that_goes(error: Exception) -> None:
+    place = Place(marked())
+    place.ask(meta={"deletionTimestamp": "2026-01-01T00:00:00Z"})
+
+    def refuse(_change: Change) -> None:
+        raise error
+
+    place.directory.before_write = refuse
+    for _ in range(6):
+        await place.users.look(JDOE)
+    assert place.cluster.released == [], "the deletion policy is not carried out"
+    place.store.put(DOMAIN, domain(meta={"deletionTimestamp": "2026-01-01T00:00:00Z"}))
+    for _ in range(4):
+        await place.users.look(JDOE)
+    assert place.cluster.released == ["jdoe"]
+    assert any("released as it is" in message for _, message in place.events.said)
+
+
 async def test_a_spec_that_cannot_be_read_leaves_the_account_alone() -> None:
     place = Place()
     place.ask()
