@@ -56,13 +56,11 @@ class MergingUsers(Merging, UserSync):
     def __init__(self, place: Workplace, imports: Imports) -> None:
         super().__init__(place, imports)
         self._clean: dict[Key, _Clean] = {}
-        self._checked: dict[Key, str] = {}  # whose account was read afresh in this look
 
     async def sync(self, resource: Resource, binding: Binding) -> float | None:
         if self._is_clean(resource):
             return None
         done = Done()
-        self._checked.pop(resource.key, None)
         for _ in range(ROUNDS):
             resource = self.place.store.resources.get(resource.key, resource)
             outcome = await self._round(resource, binding, done)
@@ -109,15 +107,11 @@ class MergingUsers(Merging, UserSync):
         self, resource: Resource, wish: UserWish, plan: UserPlan, merged: Merged, done: Done
     ) -> float | Again | None:
         """As a look of Export does it."""
-        place, entry = self.place, plan.found.entry if plan.found else None
+        entry = plan.found.entry if plan.found else None
         if verdict := self.hindrance(resource, plan.changes, plan.drift, entry):
             return self._report(resource, self._facts(verdict, wish, plan, done), wish.recorded)
         if entry is None and await self.found_by_read(resource):
             return AGAIN
-        if entry is not None and self._checked.get(resource.key) != entry.guid:
-            self._checked[resource.key] = entry.guid
-            if await place.recheck(entry.guid) != entry or entry.guid in place.protected:
-                return AGAIN
         written = await self._carry_out(resource, wish, plan, done)
         if written:
             self.tell_conflicts(resource, merged)
@@ -125,7 +119,6 @@ class MergingUsers(Merging, UserSync):
 
     def vanished(self, key: Key) -> None:
         self._clean.pop(key, None)
-        self._checked.pop(key, None)
         super().vanished(key)
 
     # --- what is wanted ---

@@ -56,7 +56,6 @@ class UserSync(ObjectSync):
 
     async def sync(self, resource: Resource, binding: Binding) -> float | None:
         place, done = self.place, Done()
-        checked = ""
         for _ in range(ROUNDS):
             resource = place.store.resources.get(resource.key, resource)
             retry = not done.refused and resource.requested != resource.status.get("lastHandledReconcileAt", "")
@@ -72,21 +71,21 @@ class UserSync(ObjectSync):
                 return self._report(resource, self._facts(verdict, wish, plan, done), wish.recorded)
             if entry is None and await self.found_by_read(resource):
                 continue
-            if entry is not None and checked != entry.guid:
-                checked = entry.guid
-                if await place.recheck(entry.guid) != entry or entry.guid in place.protected:
-                    continue
             if await self._carry_out(resource, wish, plan, done) is None:
                 return None
         return self.stuck(resource, Verdict(Reason.CONTESTED, "the directory, or somebody in it, keeps changing what is written"))
 
     async def _carry_out(self, resource: Resource, wish: UserWish, plan: UserPlan, done: Done) -> bool | None:
-        """Write, when it is its turn, and read back. False where the plan has to be made again, None where the resource has changed or gone
-        while it waited: it is marked for another look then."""
-        place, new = self.place, plan.found is None or plan.found.entry is None
-        async with place.ahead.taken(NEW if new else USUAL):
+        """Write, when it is its turn, what is then still right, and read back. False where the plan has to be made again, None where the
+        resource has changed or gone while it waited: it is marked for another look then."""
+        place, entry = self.place, plan.found.entry if plan.found else None
+        async with place.ahead.taken(NEW if entry is None else USUAL):
             current = place.store.resources.get(resource.key)
-            if current is None or differs(resource, current) or not await self.hold(current):
+            if current is None or differs(resource, current):
+                return None
+            if entry is not None and (await place.recheck(entry.guid) != entry or entry.guid in place.protected):
+                return False
+            if not await self.hold(current):
                 return None
             written = await self._write(current, wish, plan, done)
         if written:
