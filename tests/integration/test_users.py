@@ -469,7 +469,7 @@ def test_drift_is_reverted_with_an_event(home: Site) -> None:
     eventually(reverted)
     eventually(lambda: control(home, name) == NORMAL | NO_EXPIRY)
     assert account(home, name)["title"] == ["Boss"]
-    told = eventually(lambda: next(each for each in home.events(name) if each["reason"] == "DriftReverted"))
+    told = eventually(lambda: next((each for each in home.events(name) if each["reason"] == "DriftReverted"), None))
     assert "Eve" in told["message"]
 
 

@@ -105,8 +105,8 @@ async def test_a_burst_is_posted_at_once_and_the_rest_at_a_rate_that_is_low_whil
         assert len(harness.cluster.created) == expected
 
     await posted_at(0.0, 25)
-    await posted_at(0.5, 27)  # four a second: something was said half a second ago
-    await posted_at(1.0, 37)  # twenty a second: nobody has said anything for a second
+    await posted_at(0.5, 30)  # ten a second: something was said half a second ago
+    await posted_at(1.0, 40)  # twenty a second: nobody has said anything for a second
     task.cancel()
 
 
