@@ -96,7 +96,9 @@ def test_both_changed_and_the_authority_decides(corner: Corner, operator: Operat
     eventually(lambda: corner.users()["u"]["spec"].get("displayName") == "there only")
     eventually(lambda: value(corner, "u", "sn") == "here only" and value(corner, "u", "givenName") == winner)
     assert eventually(lambda: corner.await_user("u")["spec"]["firstName"] == winner)
-    told = eventually(lambda: next(each["message"] for each in corner.site.events(corner.called("u")) if each["reason"] == "Conflict"))
+    told = eventually(
+        lambda: next((each["message"] for each in corner.site.events(corner.called("u")) if each["reason"] == "Conflict"), "")
+    )
     assert "'here'" in told
     assert "'there'" in told
     assert f"{authority} wins" in told

@@ -135,8 +135,8 @@ def test_drift_is_reverted_with_an_event(home: Site) -> None:
     home.dc.replace(account(home, name)["dn"][0], {"description": "theirs", "sAMAccountName": f"{name}x"})
     eventually(lambda: account(home, name)["description"] == ["ours"])
     assert home.dc.find(f"{name}x") is None
-    told = eventually(lambda: next(each for each in home.events(name) if each["reason"] == "DriftReverted"))
-    assert "theirs" in told["message"]
+    told = eventually(lambda: next((each["message"] for each in home.events(name) if each["reason"] == "DriftReverted"), ""))
+    assert "theirs" in told
 
 
 def test_a_look_that_finds_nothing_to_do_writes_nothing(home: Site) -> None:

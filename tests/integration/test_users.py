@@ -469,8 +469,8 @@ def test_drift_is_reverted_with_an_event(home: Site) -> None:
     eventually(reverted)
     eventually(lambda: control(home, name) == NORMAL | NO_EXPIRY)
     assert account(home, name)["title"] == ["Boss"]
-    told = eventually(lambda: next((each for each in home.events(name) if each["reason"] == "DriftReverted"), None))
-    assert "Eve" in told["message"]
+    told = eventually(lambda: next((each["message"] for each in home.events(name) if each["reason"] == "DriftReverted"), ""))
+    assert "Eve" in told
 
 
 def test_two_writers_do_not_fight_by_the_second(home: Site) -> None:
