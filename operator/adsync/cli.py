@@ -30,6 +30,10 @@ def run(
     namespace: Annotated[
         list[str] | None, typer.Option(help="Serve this namespace only; may be repeated. Default: all.", metavar="NS")
     ] = None,
+    secret_namespace: Annotated[
+        list[str] | None,
+        typer.Option(help="Read Secrets in this namespace only; may be repeated. Default: in all that are served.", metavar="NS"),
+    ] = None,
     metrics_address: Annotated[str | None, typer.Option(help="Where /metrics is served. Default: :9090", metavar="HOST:PORT")] = None,
     health_address: Annotated[
         str | None, typer.Option(help="Where /healthz and /readyz are served. Default: :8080", metavar="HOST:PORT")
@@ -52,6 +56,7 @@ def run(
     """Run the operator, with the pod's service account or KUBECONFIG. Each option can also be set as ADSYNC_… in the environment."""
     given: dict[str, Any] = {
         "namespaces": tuple(namespace) if namespace else None,
+        "secret_namespaces": tuple(secret_namespace) if secret_namespace else None,
         "metrics_address": metrics_address,
         "health_address": health_address,
         "leader_elect": leader_elect,
@@ -106,7 +111,7 @@ def _fail(message: str, code: int) -> int:
 
 def _explained(error: ValidationError) -> str:
     """The first mistake in the settings, by the option's name."""
-    names = {"namespaces": "namespace", "ADSYNC_NAMESPACE": "namespace", "resolvers": "resolver", "ADSYNC_RESOLVER": "resolver"}
+    names = {"namespaces": "namespace", "secret_namespaces": "secret-namespace", "resolvers": "resolver"}
     first = error.errors(include_url=False, include_context=False)[0]
     name = str(first["loc"][0]) if first["loc"] else ""
     option = names.get(name, name).removeprefix("ADSYNC_").lower().replace("_", "-")

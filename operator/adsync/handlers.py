@@ -18,6 +18,7 @@ import uvloop
 
 from adsync.cluster.inbox import EventSink, Inbox
 from adsync.cluster.rest import Credentials
+from adsync.cluster.secret_watch import UNINTERESTING
 from adsync.errors import ClusterError
 
 _KINDS = {  # kind: group, version, plural
@@ -28,8 +29,7 @@ _KINDS = {  # kind: group, version, plural
     "ConfigMap": ("", "v1", "configmaps"),
     "Namespace": ("", "v1", "namespaces"),
 }
-# Never a password, credentials or a CA, and by far the largest Secrets of most clusters: left out by the API server itself.
-_SECRETS = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,type!=bootstrap.kubernetes.io/token"
+Login = Callable[[bool], Coroutine[Any, Any, Credentials]]
 
 
 class _Patiently:
@@ -42,12 +42,12 @@ class Watches:
     """The watches run from the moment of making. `stopped` is done when they have ended: with an exception unless `stop` was called.
 
     `login` gives the credentials; with True where those given before were refused. Without `namespaces`: the whole cluster. With them, the
-    namespaces themselves are not watched, as access to single ones does not allow it.
+    namespaces themselves are not watched, as access to single ones does not allow it. Without `secrets`, neither are Secrets.
     """
 
-    def __init__(self, sink: EventSink, login: Callable[[bool], Coroutine[Any, Any, Credentials]], namespaces: Sequence[str] = ()) -> None:
-        self._login = login
-        self._namespaces = tuple(namespaces)
+    def __init__(self, sink: EventSink, login: Login, namespaces: Sequence[str] = (), *, secrets: bool = True) -> None:
+        self._login, self._namespaces = login, tuple(namespaces)
+        self._left_out = {"Namespace" if namespaces else "", "" if secrets else "Secret"}
         self._loop = asyncio.get_running_loop()
         self.stopped: asyncio.Future[None] = self._loop.create_future()
         self._stopping = False
@@ -100,7 +100,7 @@ class Watches:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry, backoff=2.0)(cast("Any", self._credentials))
         for kind, (group, version, plural) in _KINDS.items():
-            if kind != "Namespace" or not self._namespaces:
+            if kind not in self._left_out:
                 kopf.on.event(group=group, version=version, plural=plural, registry=registry, id=plural)(self._forwarder(kind))
         return registry
 
@@ -135,7 +135,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True  # no watching of CRDs and namespaces for their own sake
     settings.posting.enabled = False
     settings.watching.chunk_size = 500
-    settings.watching.field_selectors["v1", "secrets"] = _SECRETS
+    settings.watching.field_selectors["v1", "secrets"] = UNINTERESTING
     settings.networking.connect_timeout = 5.0
     settings.networking.request_timeout = 60.0
     settings.networking.error_backoffs = _Patiently()

@@ -87,10 +87,16 @@ class _Process:
             cluster, self._settings, self._metrics, self._heartbeats, may_write=lease.valid if lease is not None else lambda: True
         )
         work = asyncio.create_task(operator.run(self._stop), name="operator")
-        watches = Watches(operator, lambda fresh: cluster.credentials(fresh=fresh), self._settings.namespaces)
+        settings = self._settings
+        watches = Watches(
+            operator,
+            lambda fresh: cluster.credentials(fresh=fresh),
+            settings.namespaces,
+            secrets=not settings.secret_namespaces,  # else the operator watches them itself
+        )
         stopping = asyncio.create_task(self._stop.wait(), name="signal")
         tasks: set[asyncio.Future[Any]] = {work, stopping}
-        if self._settings.namespaces:
+        if settings.namespaces:
             tasks.add(asyncio.create_task(poll_namespaces(cluster, operator.object_event), name="namespaces"))
         running = tasks | {watches.stopped} | ({lease.lost} if lease is not None else set())
         try:

@@ -44,6 +44,8 @@ class Settings(BaseSettings):
 
     namespaces: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validation_alias="ADSYNC_NAMESPACE")
     """The namespaces served; empty: all. In the environment separated by commas."""
+    secret_namespaces: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validation_alias="ADSYNC_SECRET_NAMESPACE")
+    """The namespaces in which Secrets may be read; empty: all that are served. In the environment separated by commas."""
     metrics_address: str = ":9090"
     health_address: str = ":8080"
     leader_elect: bool = False
@@ -54,12 +56,12 @@ class Settings(BaseSettings):
     resolvers: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validation_alias="ADSYNC_RESOLVER")
     """Name servers for the SRV records of domains, each as address or address:port; empty: those of the system."""
 
-    @field_validator("namespaces", "resolvers", mode="before")
+    @field_validator("namespaces", "secret_namespaces", "resolvers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("namespaces", "operator_namespace")
+    @field_validator("namespaces", "secret_namespaces", "operator_namespace")
     @classmethod
     def _namespace(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for name in (value,) if isinstance(value, str) else value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from lab.api import KubeApi
 from lab.kube import ControlPlane
+from lab.operator import REPOSITORY, Operator
 from lab.samba import DomainController
 from tests.audit import Audited
-from tests.chart.support import helm, own_directory
+from tests.chart.support import NAMESPACE, Rendered, helm, own_directory
+from tests.integration.support import Site, eventually, new_container, unique
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +54,46 @@ def cluster_helm(control_plane: ControlPlane) -> Callable[..., str]:
         return helm(*args, values=values, env=control_plane.environment())
 
     return run
+
+
+@pytest.fixture(scope="module")
+def home(control_plane: ControlPlane, dc: DomainController) -> Iterator[Site]:
+    control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(REPOSITORY / "crds"))
+    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(REPOSITORY / "crds"))
+    namespace = unique("rights")
+    for name in (namespace, NAMESPACE):
+        control_plane.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    api = KubeApi(control_plane)
+    with new_container(dc) as container:
+        yield Site(api, control_plane, dc, namespace, container)
+    api.close()
+
+
+@pytest.fixture
+def as_account(control_plane: ControlPlane, processes: Audited, tmp_path: Path) -> Iterator[Callable[..., Operator]]:
+    """Makes operators that run as the chart's ServiceAccount, with its token, and with the options of a rendered chart."""
+    made: list[Operator] = []
+
+    def make(rendered: Rendered) -> Operator:
+        wanted = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+        control_plane.apply(*(each for each in rendered if each["kind"] in wanted))
+        chosen = ("--namespace=", "--secret-namespace=", "--leader-elect")
+        options = [each for each in rendered.pod["containers"][0]["args"] if each.startswith(chosen)]
+        config = json.loads(control_plane.kubeconfig.read_text())
+        config["users"] = [
+            {"name": "admin", "user": {"token": control_plane.kubectl("create", "token", "adsync", "-n", NAMESPACE).strip()}}
+        ]
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(json.dumps(config))
+        operator = Operator(processes, control_plane, options=(*options, "--operator-namespace", NAMESPACE))
+        operator.environment["KUBECONFIG"] = str(kubeconfig)
+        made.append(operator)
+        return operator
+
+    yield make
+    for each in made:
+        each.kill()
+    roles = "clusterrole,clusterrolebinding,role,rolebinding"
+    control_plane.kubectl("delete", roles, "-A", "-l", "app.kubernetes.io/instance=adsync")
+    account = f"--as=system:serviceaccount:{NAMESPACE}:adsync"
+    eventually(lambda: control_plane.kubectl("auth", "can-i", "list", "secrets", "-A", account, check=False).strip() == "no")

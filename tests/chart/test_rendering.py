@@ -75,6 +75,8 @@ def test_every_value_is_in_the_schema_with_a_description() -> None:
         ({"serviceAccount": {"create": False}}, "Name the account to use"),
         ({"image": {"tag": "1", "digest": "sha256:" + "0" * 64}}, "image.tag and image.digest are both set"),
         ({"namespaces": ["sales"], "domains": [DOMAIN]}, "Add people to namespaces"),
+        ({"namespaces": ["people"], "secretNamespaces": ["sales"]}, "secretNamespaces has sales"),
+        ({"secretNamespaces": ["sales"], "domains": [DOMAIN]}, "Add people to secretNamespaces"),
         ({"domains": [DOMAIN, DOMAIN]}, "domains has people/corp twice"),
         ({"metrics": {"service": {"enabled": False}, "serviceMonitor": {"enabled": True}}}, "there would be nothing to scrape"),
     ],
@@ -99,20 +101,23 @@ def test_crds_can_be_left_out_or_go_with_the_release() -> None:
         assert "annotations" not in each["metadata"]
 
 
-@pytest.mark.parametrize("values", [{}, {"leaderElection": False}, {"namespaces": ["a", "b"], "resolvers": ["10.0.0.1:5353"]}])
+@pytest.mark.parametrize(
+    "values", [{}, {"leaderElection": False}, {"namespaces": ["a", "b"], "secretNamespaces": ["b"], "resolvers": ["10.0.0.1:5353"]}]
+)
 def test_the_arguments_are_options_of_the_operator(values: dict[str, Any]) -> None:
     command, *options = render(values).container["args"]
     assert command == "run"
-    given: dict[str, Any] = {"namespaces": (), "resolvers": ()}
+    given: dict[str, Any] = {"namespaces": (), "secret_namespaces": (), "resolvers": ()}
     for option in options:
         name, _, value = option.removeprefix("--").replace("-", "_").partition("=")
-        if name in ("namespace", "resolver"):
+        if name in ("namespace", "secret_namespace", "resolver"):
             given[f"{name}s"] += (value.replace("_", "-"),)
         else:
             given[name] = value or True
     settings = Settings(**given)
     assert settings.leader_elect is values.get("leaderElection", True)
     assert settings.namespaces == tuple(values.get("namespaces", ()))
+    assert settings.secret_namespaces == tuple(values.get("secretNamespaces", ()))
 
 
 def test_the_pod_is_restricted() -> None:
@@ -153,8 +158,19 @@ def test_with_a_list_of_namespaces_nothing_is_granted_outside_of_them() -> None:
         assert rule["resources"] != ["secrets"] or rule["verbs"] == ["create"] or rule["resourceNames"] == ["adsync-password-digests"]
 
 
+@pytest.mark.parametrize("namespaces", [[], ["people", "sales"]])
+def test_with_a_list_of_secret_namespaces_secrets_are_granted_nowhere_else(namespaces: list[str]) -> None:
+    rendered = render({"namespaces": namespaces, "secretNamespaces": ["people"], "rbac": {"aggregate": False}})
+    for role in rendered.of("ClusterRole") + rendered.of("Role"):
+        where = role["metadata"].get("namespace")
+        whole = [rule for rule in role["rules"] if rule["resources"] == ["secrets"] and "list" in rule["verbs"]]
+        assert len(whole) == (role["metadata"]["name"].endswith("-secrets") if not namespaces else where == "people")
+        assert not whole or where == "people"
+        assert all(rule in whole or "secrets" not in rule["resources"] for rule in role["rules"] if where != NAMESPACE)
+
+
 def test_no_role_of_the_operator_has_wildcards_or_writes_secrets_or_roles() -> None:
-    for rendered in (render(), render({"namespaces": ["people"]})):
+    for rendered in (render(), render({"namespaces": ["people"]}), render({"secretNamespaces": ["people"]})):
         for role in rendered.of("ClusterRole") + rendered.of("Role"):
             for rule in role["rules"]:
                 assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"]

@@ -6,20 +6,16 @@ each verb that is granted must have been used: so taking any away breaks this te
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from lab.api import KubeApi
 from lab.kube import ControlPlane
-from lab.operator import REPOSITORY, Operator
-from lab.samba import DomainController
+from lab.operator import Operator
 from tests.audit import Audited
 from tests.chart.support import NAMESPACE, Rendered, render
-from tests.integration.support import Site, credentials, eventually, new_container, synced_group, unique
+from tests.integration.support import Site, credentials, eventually, synced_group, unique
 
 Right = tuple[str, str, str, str, str]  # scope ("cluster" or a namespace), API group, resource, the one name it is limited to, verb
 
@@ -54,57 +50,18 @@ def covers(right: Right, entry: dict[str, Any]) -> bool:
     )
 
 
-@pytest.fixture(scope="module")
-def home(control_plane: ControlPlane, dc: DomainController) -> Iterator[Site]:
-    control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(REPOSITORY / "crds"))
-    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(REPOSITORY / "crds"))
-    namespace = unique("rights")
-    for name in (namespace, NAMESPACE):
-        control_plane.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    api = KubeApi(control_plane)
-    with new_container(dc) as container:
-        yield Site(api, control_plane, dc, namespace, container)
-    api.close()
-
-
-@pytest.fixture
-def as_account(control_plane: ControlPlane, processes: Audited, tmp_path: Path) -> Iterator[Callable[..., Operator]]:
-    """Makes operators that run as the chart's ServiceAccount, with its token."""
-    made: list[Operator] = []
-
-    def make(rendered: Rendered, *namespaces: str) -> Operator:
-        wanted = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
-        control_plane.apply(*(each for each in rendered if each["kind"] in wanted))
-        config = json.loads(control_plane.kubeconfig.read_text())
-        config["users"] = [
-            {"name": "admin", "user": {"token": control_plane.kubectl("create", "token", "adsync", "-n", NAMESPACE).strip()}}
-        ]
-        kubeconfig = tmp_path / "kubeconfig"
-        kubeconfig.write_text(json.dumps(config))
-        operator = Operator(processes, control_plane, namespaces, options=("--leader-elect", "--operator-namespace", NAMESPACE))
-        operator.environment["KUBECONFIG"] = str(kubeconfig)
-        made.append(operator)
-        return operator
-
-    yield make
-    for each in made:
-        each.kill()
-    roles = "clusterrole,clusterrolebinding,role,rolebinding"
-    control_plane.kubectl("delete", roles, "-A", "-l", "app.kubernetes.io/instance=adsync")
-    account = f"--as=system:serviceaccount:{NAMESPACE}:adsync"
-    eventually(lambda: control_plane.kubectl("auth", "can-i", "list", "secrets", "-A", account, check=False).strip() == "no")
-
-
-@pytest.mark.parametrize("limited", [False, True], ids=["cluster-wide", "namespaced"])
+@pytest.mark.parametrize("way", ["cluster-wide", "namespaced", "secrets limited"])
 def test_every_right_is_used_and_none_is_missing(
-    home: Site, control_plane: ControlPlane, processes: Audited, as_account: Callable[..., Operator], limited: bool
+    home: Site, control_plane: ControlPlane, processes: Audited, as_account: Callable[[Rendered], Operator], way: str
 ) -> None:
+    limited = way == "namespaced"
     rendered = render({
         "rbac": {"aggregate": False}, "crds": {"enabled": False}, "namespaces": [home.namespace] if limited else [],
+        "secretNamespaces": [home.namespace] if way == "secrets limited" else [],
     })  # fmt: skip
     control_plane.kubectl("delete", "secret/adsync-password-digests", "lease/adsync-leader", "-n", NAMESPACE, "--ignore-not-found")
     processes.audit_log.write_text("")
-    operator = as_account(rendered, *([home.namespace] if limited else []))
+    operator = as_account(rendered)
     operator.start(await_ready=False)
     processes.wait_ready(operator.name, lambda: operator.metric("adsync_leader") == 1 and operator.ready())
     _live_through(home, unique("r"))

@@ -50,6 +50,6 @@ def test_every_reason_and_condition_is_explained() -> None:
 def test_every_option_is_told() -> None:
     told = (DOCS / "getting-started.md").read_text(encoding="utf-8")
     for name in Settings.model_fields:
-        option = {"namespaces": "namespace", "resolvers": "resolver"}.get(name, name)
+        option = {"namespaces": "namespace", "secret_namespaces": "secret_namespace", "resolvers": "resolver"}.get(name, name)
         assert f"`--{option.replace('_', '-')}" in told, name
         assert f"`ADSYNC_{option.upper()}`" in told, name

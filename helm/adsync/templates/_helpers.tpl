@@ -63,7 +63,7 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{/* What the operator does with the three kinds; $imports: also making and deleting users and groups. */}}
+{{/* What the operator does with the three kinds, and what they refer to, but for Secrets. */}}
 {{- define "adsync.resourceRules" -}}
 - apiGroups: [adsync.dev]
   resources: [addomains, syncedusers, syncedgroups]
@@ -77,11 +77,18 @@ capabilities: {drop: [ALL]}
   verbs: [create, delete]
 {{- end }}
 - apiGroups: [""]
-  resources: [secrets, configmaps]
+  resources: [configmaps]
   verbs: [get, list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
+{{- end -}}
+
+{{/* Credentials, CAs and passwords: cluster-wide, in each served namespace, or in those of secretNamespaces only. */}}
+{{- define "adsync.secretRules" -}}
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch]
 {{- end -}}
 
 {{/* Combinations that cannot work, or are not safe. */}}
@@ -95,6 +102,11 @@ capabilities: {drop: [ALL]}
 {{- if and .Values.image.tag .Values.image.digest -}}
 {{- fail "\n\nimage.tag and image.digest are both set: the tag would be ignored.\nSet one of them." -}}
 {{- end -}}
+{{- range .Values.secretNamespaces -}}
+{{- if and $.Values.namespaces (not (has . $.Values.namespaces)) -}}
+{{- fail (printf "\n\nsecretNamespaces has %s, which is not in the list namespaces: adsync does nothing there.\nAdd %s to namespaces, or take it off secretNamespaces." . .) -}}
+{{- end -}}
+{{- end -}}
 {{- $seen := dict -}}
 {{- range .Values.domains -}}
 {{- $namespace := .namespace | default $.Release.Namespace -}}
@@ -105,6 +117,9 @@ capabilities: {drop: [ALL]}
 {{- $_ := set $seen $key true -}}
 {{- if and $.Values.namespaces (not (has $namespace $.Values.namespaces)) -}}
 {{- fail (printf "\n\nThe domain %s is in a namespace that is not in the list namespaces: the operator would not see it.\nAdd %s to namespaces." $key $namespace) -}}
+{{- end -}}
+{{- if and $.Values.secretNamespaces (not (has $namespace $.Values.secretNamespaces)) -}}
+{{- fail (printf "\n\nThe domain %s is in a namespace that is not in the list secretNamespaces: the operator could not read its credentials.\nAdd %s to secretNamespaces." $key $namespace) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -86,19 +86,22 @@ class Cluster:
 
     # ---- reading
 
-    async def list(self, kind: str, namespace: str | None = None, *, metadata_only: bool = False) -> tuple[Objects, str]:
+    async def list(
+        self, kind: str, namespace: str | None = None, *, metadata_only: bool = False, field_selector: str = ""
+    ) -> tuple[Objects, str]:
         """All objects of a kind, and the resource version that the list stands for. The list is complete, or ClusterError is raised.
 
         Without a namespace: those of every namespace that the operator serves; where these are several, the resource version is the oldest
         list's. With `metadata_only` the objects are PartialObjectMetadata, for a cheap look at what is there.
         """
+        selector = {"fieldSelector": field_selector} if field_selector else {}
         if namespace is not None or not self.namespaces or not _KINDS[kind].namespaced:
-            return await self._list(kind, namespace, metadata_only)
-        lists = [await self._list(kind, each, metadata_only) for each in self.namespaces]
+            return await self._list(kind, namespace, metadata_only, selector)
+        lists = [await self._list(kind, each, metadata_only, selector) for each in self.namespaces]
         return [obj for items, _ in lists for obj in items], lists[0][1]
 
-    async def _list(self, kind: str, namespace: str | None, metadata_only: bool) -> tuple[Objects, str]:
-        params = {"limit": str(_PAGE)}
+    async def _list(self, kind: str, namespace: str | None, metadata_only: bool, selector: dict[str, str]) -> tuple[Objects, str]:
+        params = {"limit": str(_PAGE), **selector}
         items: list[Object] = []
         restarts = 0
         while True:
@@ -111,7 +114,7 @@ class Cluster:
                 if error.status == 410 and "continue" in params and restarts < 3:
                     # The server has forgotten the state that the list began with: half a list is no list, so begin again.
                     restarts += 1
-                    items, params = [], {"limit": str(_PAGE)}
+                    items, params = [], {"limit": str(_PAGE), **selector}
                     continue
                 if error.status == 404 and _KINDS[kind].api.endswith(GROUP_VERSION):
                     raise ClusterError(

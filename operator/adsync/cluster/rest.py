@@ -12,7 +12,7 @@ import json
 import os
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,6 +201,24 @@ class Rest:
                 return await self._authenticated(request)
         raise AssertionError("unreachable: the last attempt raises")
 
+    async def stream(self, path: str, *, what: str, params: Mapping[str, str], silence: float) -> AsyncGenerator[Any, None]:
+        """The events of a watch as they come, until the server ends it. Raises ClusterError, also after `silence` seconds without a byte."""
+        url = self.configuration.host + path + "?" + urlencode(params)
+        timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_SECONDS, sock_read=silence)
+        answer = self._session.get(url, headers=await self._headers("application/json"), timeout=timeout)
+        async with _transport_errors(self.configuration.host), answer as response:
+            if response.status != 200:
+                raise _refusal("GET", what, response.status, await response.read(), response.headers.get("Retry-After"))
+            rest = b""
+            async for chunk in response.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    yield json.loads(line)
+
+    async def _headers(self, accept: str) -> dict[str, str]:
+        token = (await self.configuration.auth_settings()).get("BearerToken", {}).get("value")
+        return {"Accept": accept, "User-Agent": f"adsync/{VERSION}"} | ({"Authorization": token} if token else {})
+
     async def _authenticated(self, request: _Request) -> Any:
         """Once more with credentials read anew where they were refused: a token may have been rotated, an exec plugin's have expired."""
         began = time.monotonic()
@@ -221,10 +239,7 @@ class Rest:
                 self._loaded = time.monotonic()
 
     async def _once(self, request: _Request) -> Any:
-        headers = {"Accept": request.accept, "Content-Type": request.content_type, "User-Agent": f"adsync/{VERSION}"}
-        token = (await self.configuration.auth_settings()).get("BearerToken", {}).get("value")
-        if token:
-            headers["Authorization"] = token
+        headers = await self._headers(request.accept) | {"Content-Type": request.content_type}
         may_write = self.may_write if request.fenced else lambda: True
         if not may_write():
             raise NotLeadingError(request.what)

@@ -25,6 +25,7 @@ from adsync.core.filetime import to_text
 from adsync.core.owner import OwnerMark, PasswordDigest
 from adsync.core.policy import PasswordPolicy
 from adsync.resources.addomain import OnDirectoryChange
+from adsync.resources.conditions import Reason
 from adsync.resources.synceduser import Origin, PasswordState, PasswordStatus
 
 _RANDOM_LENGTH = 40
@@ -68,7 +69,8 @@ class DigestKeys:
 class PasswordWish:
     """What the resource says of the password.
 
-    `missing` is set, with the reason in words, where a Secret is named and has no usable value. `digests` are the bound ones.
+    `missing` is set, with the reason in words, where a Secret is named and has no usable value; `refused` where we may not look whether it
+    has. `digests` are the bound ones.
     """
 
     named: bool = False
@@ -76,11 +78,17 @@ class PasswordWish:
     version: str = ""  # the Secret's resourceVersion
     current_key: str = ""
     digests: Mapping[str, str] = field(default_factory=dict)
+    refused: bool = False
 
     @property
     def digest(self) -> PasswordDigest | None:
         value = self.digests.get(self.current_key)
         return PasswordDigest(self.current_key, value) if value else None
+
+    @property
+    def reason(self) -> Reason:
+        """What waiting for the Secret is called: it takes a Secret, or somebody's decision."""
+        return Reason.INSUFFICIENT_RIGHTS if self.refused else Reason.PASSWORD_PENDING
 
     def matches(self, digest: PasswordDigest) -> bool | None:
         """Whether `digest` is of this value; None where its key is not known any more."""

@@ -123,7 +123,7 @@ def _plan_new(wish: UserWish, rules: DomainRules, found: Found, around: Surround
     if wish.password.named and wish.password.missing:
         step = PasswordStep(PasswordSource.NONE, PasswordState.PENDING, wish.password.missing, named=True)
         return UserPlan(
-            found, password=step, verdict=Verdict(Reason.PASSWORD_PENDING, f"waiting before creating the account: {wish.password.missing}")
+            found, password=step, verdict=Verdict(wish.password.reason, f"waiting before creating the account: {wish.password.missing}")
         )
     if (taken := around.lookup.by_sam(wish.names.sam)) or (taken := around.lookup.by_upn(wish.names.upn)):
         return UserPlan(found, verdict=Verdict(Reason.CONFLICT, f"the name {wish.names.sam!r} is taken by {taken.dn}"))

@@ -193,7 +193,8 @@ class DomainLoop:
         except Halt as halt:
             if not resource.deleting or self._setup is None:
                 raise
-            if halt.verdict.reason in (Reason.CREDENTIALS_REJECTED, Reason.CERTIFICATE_REJECTED):  # a Secret that is missing, here
+            # A Secret that is missing, here, or may not be read any more.
+            if halt.verdict.reason in (Reason.CREDENTIALS_REJECTED, Reason.CERTIFICATE_REJECTED, Reason.INSUFFICIENT_RIGHTS):
                 self._from_memory_since = self._from_memory_since or asyncio.get_running_loop().time()
         return self._setup
 

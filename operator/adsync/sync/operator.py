@@ -6,13 +6,14 @@ import asyncio
 import base64
 import binascii
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
 
 from adsync.cluster.client import Cluster
 from adsync.cluster.events import EventRecorder
+from adsync.cluster.secret_watch import UNINTERESTING, SecretWatch
 from adsync.core.identity import Verdict
 from adsync.errors import ClusterError
 from adsync.health import Heartbeats
@@ -69,7 +70,11 @@ class Operator:
         """Works until `stop`. Raises ClusterError where the resources can't be read at the start; any unforeseen error of a loop ends it too."""
         keys = await self._cluster.ensure_key_secret()
         cluster_uid = await self._cluster.cluster_uid()
-        store = self._store = Store(keys)
+        store = self._store = Store(keys, self._settings.secret_namespaces)
+        secret_watches = [
+            SecretWatch(self._cluster, namespace, lambda type_, obj: self.object_event("Secret", type_, obj), self._secrets_refused)
+            for namespace in self._settings.secret_namespaces
+        ]
         events = EventRecorder(self._cluster, posted=self._metrics.count_posted_event, dropped=self._metrics.count_dropped_event)
         reports = Reports(store, self._cluster, events, self._dirty, count=self._metrics.count_status_write)
         self._metrics.status_pending.set_function(lambda: len(reports.writer))
@@ -83,13 +88,14 @@ class Operator:
             asyncio.create_task(reports.writer.run(), name="status writer"),
         ]
         try:
-            await self._list()
+            await self._list(secret_watches)
             for kind, event, obj in self._early:
                 self._take(kind, event, obj)
             self._early.clear()
             self._ready = True
             self._start_all()
             background.append(asyncio.create_task(self._relist(), name="relist"))
+            background += [asyncio.create_task(each.run(), name="secrets") for each in secret_watches]
             stopping = asyncio.create_task(stop.wait())
             waited: tuple[asyncio.Future[Any], ...] = (*background, stopping, self._failed)
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
@@ -164,6 +170,12 @@ class Operator:
                 self._start(key)
         elif resource is not None and not self._store.bindings.get(key):
             self._stray(self._unbound(key))
+
+    def _secrets_refused(self, namespace: str, refused: bool) -> None:
+        """Whether the API server lets Secrets of a namespace be read: who needs one there has to know."""
+        assert self._store is not None
+        self._dirty(self._store.put_secrets_refused(namespace, refused))
+        self._changed_in(namespace)
 
     def _referenced(self, kind: str, namespace: str, name: str) -> None:
         for key, (loop, _) in self._loops.items():
@@ -252,7 +264,7 @@ class Operator:
 
     # --- lists ---
 
-    async def _list(self) -> None:
+    async def _list(self, secret_watches: Sequence[SecretWatch]) -> None:
         """Everything there is, so that the picture is complete before anything is decided by what is missing from it."""
         assert self._store is not None
         for kind in (DOMAIN, USER, GROUP):
@@ -261,12 +273,15 @@ class Operator:
                 self._store.put(kind, obj)
         # Namespaces and Secrets come by watch; until a Secret has come its user waits, and nothing is decided by a label that is not known.
         await self._first_look("Namespace")
-        await self._first_look("Secret")
+        if not secret_watches:
+            await self._first_look("Secret")
+        for each in secret_watches:
+            await each.list()
 
     async def _first_look(self, kind: str) -> None:
         assert self._store is not None
         try:
-            items, _ = await self._cluster.list(kind)
+            items, _ = await self._cluster.list(kind, field_selector=UNINTERESTING if kind == "Secret" else "")
         except ClusterError as error:
             if error.status != 403:
                 raise

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pydantic import SecretStr
 
 from adsync.cluster.client import Cluster
+from adsync.cluster.secrets import SecretData
 from adsync.core.identity import Verdict
 from adsync.core.rules import DomainRules
 from adsync.directory.model import Target
-from adsync.errors import InvalidSpec
+from adsync.errors import ClusterError, InvalidSpec
 from adsync.resources.addomain import Direction
 from adsync.resources.conditions import ConditionType, Reason
 from adsync.sync.store import Resource, Store
 
 _CREDENTIALS = "credentials"
+T = TypeVar("T")
 
 
 class Halt(Exception):
@@ -55,8 +59,8 @@ async def set_up(resource: Resource, store: Store, cluster: Cluster, cluster_uid
         rules = DomainRules.resolve(spec, cluster_uid)
     except InvalidSpec as error:
         raise Halt(Verdict(Reason.INVALID_SPEC, str(error))) from None
-    username, password = await _credentials(resource, cluster)
-    ca = await _ca(resource, cluster)
+    username, password = await _credentials(resource, store, cluster)
+    ca = await _ca(resource, store, cluster)
     target = Target(
         domain_name=spec.domain_name,
         username=username,
@@ -76,9 +80,9 @@ async def set_up(resource: Resource, store: Store, cluster: Cluster, cluster_uid
     return Setup(rules, target, credentials, f"{username} {spec.domain_name}".lower(), "|".join(parts))
 
 
-async def _credentials(resource: Resource, cluster: Cluster) -> tuple[str, SecretStr]:
+async def _credentials(resource: Resource, store: Store, cluster: Cluster) -> tuple[str, SecretStr]:
     ref = resource.spec.credentials_secret_ref
-    secret = await cluster.get_secret(resource.key.namespace, ref.name)
+    secret = await _secret(resource, store, cluster, ref.name, ConditionType.CREDENTIALS_VALID)
     if secret is None:
         raise _missing(
             ConditionType.CREDENTIALS_VALID,
@@ -100,15 +104,15 @@ async def _credentials(resource: Resource, cluster: Cluster) -> tuple[str, Secre
     return values[0].strip(), SecretStr(values[1].rstrip("\r\n"))
 
 
-async def _ca(resource: Resource, cluster: Cluster) -> bytes | None:
+async def _ca(resource: Resource, store: Store, cluster: Cluster) -> bytes | None:
     tls, namespace = resource.spec.tls, resource.key.namespace
     if tls.ca_secret_ref is not None:
         kind, ref = "Secret", tls.ca_secret_ref
-        secret = await cluster.get_secret(namespace, ref.name)
+        secret = await _secret(resource, store, cluster, ref.name, ConditionType.CONNECTED)
         found, content = secret is not None, secret.data.get(ref.key) if secret else None
     elif tls.ca_config_map_ref is not None:
         kind, ref = "ConfigMap", tls.ca_config_map_ref
-        config = await cluster.get_configmap(namespace, ref.name)
+        config = await _readable(resource, store, cluster.get_configmap(namespace, ref.name), ConditionType.CONNECTED)
         text = (config.get("data") or {}).get(ref.key) if config else None
         found, content = config is not None, text.encode() if text else None
     else:
@@ -120,6 +124,24 @@ async def _ca(resource: Resource, cluster: Cluster) -> bytes | None:
     if not content:
         raise _missing(ConditionType.CONNECTED, Reason.CERTIFICATE_REJECTED, f"{kind} {ref.name} has no key {ref.key!r} with a CA in it")
     return content
+
+
+async def _secret(resource: Resource, store: Store, cluster: Cluster, name: str, condition: ConditionType) -> SecretData | None:
+    namespace = resource.key.namespace
+    if not store.secrets_within_reach(namespace):
+        raise Halt(Verdict(Reason.INSUFFICIENT_RIGHTS, store.secrets_refused(namespace)), condition)
+    return await _readable(resource, store, cluster.get_secret(namespace, name), condition)
+
+
+async def _readable(resource: Resource, store: Store, reading: Awaitable[T], condition: ConditionType) -> T:
+    """What is read, or a Halt where the API server refuses it."""
+    try:
+        return await reading
+    except ClusterError as error:
+        # A domain that is being deleted gives up what it can't go on with: not for a refusal that may pass, as while an API server starts.
+        if error.status != 403 or (resource.deleting and resource.key.namespace not in store.terminating):
+            raise
+        raise Halt(Verdict(Reason.INSUFFICIENT_RIGHTS, str(error)), condition, retry=30.0) from None
 
 
 def _missing(condition: ConditionType, reason: Reason, message: str) -> Halt:

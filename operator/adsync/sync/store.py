@@ -6,7 +6,7 @@ Fed by the initial list and by watch events; nothing here decides or waits. Ever
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -37,10 +37,15 @@ class SecretView:
 
 
 class Store:
-    """Everything the operator knows of the cluster, with the indexes to find who is concerned by what."""
+    """Everything the operator knows of the cluster, with the indexes to find who is concerned by what.
 
-    def __init__(self, keys: DigestKeys) -> None:
+    `secret_namespaces`: those in which Secrets may be read; none: all.
+    """
+
+    def __init__(self, keys: DigestKeys, secret_namespaces: Collection[str] = ()) -> None:
         self.keys = keys
+        self._secret_namespaces = frozenset(secret_namespaces)
+        self._refusing: set[str] = set()  # of these, where the API server refuses it all the same
         self.resources: dict[Key, Resource] = {}
         self.secrets: dict[tuple[str, str], SecretView] = {}
         self.namespaces: dict[str, dict[str, str]] = {}
@@ -89,6 +94,21 @@ class Store:
         """The Secret that a user's password comes from: what is known of it, its name and the key in it."""
         ref = resource.spec.password_secret_ref
         return self.secrets.get((resource.key.namespace, ref.name)), ref.name, ref.key
+
+    def secrets_within_reach(self, namespace: str) -> bool:
+        """Whether a namespace is among those in which Secrets may be read at all."""
+        return not self._secret_namespaces or namespace in self._secret_namespaces
+
+    def secrets_refused(self, namespace: str) -> str:
+        """Why Secrets may not be read in a namespace, in words; "" where they may."""
+        if not self.secrets_within_reach(namespace):
+            return (
+                f"adsync may not read Secrets in namespace {namespace}, which is not among its secret namespaces "
+                "(secretNamespaces in the chart's values, --secret-namespace)"
+            )
+        if namespace in self._refusing:
+            return f"adsync is refused to read Secrets in namespace {namespace}; grant it get, list and watch of secrets there, by a Role"
+        return ""
 
     def rivals(self, resource: Resource, domain: Key, name: str) -> list[Resource]:
         """The other resources that ask for the same name in the same domain, and may.
@@ -168,6 +188,13 @@ class Store:
 
     def remove_secret(self, namespace: str, name: str) -> Dirty:
         return self._users_of((namespace, name)) if self.secrets.pop((namespace, name), None) else set()
+
+    def put_secrets_refused(self, namespace: str, refused: bool) -> Dirty:
+        """Whether the API server refuses to have Secrets of a namespace read."""
+        if refused == (namespace in self._refusing):
+            return set()
+        (self._refusing.add if refused else self._refusing.discard)(namespace)
+        return {pair for place in list(self._secret_users) if place[0] == namespace for pair in self._users_of(place)}
 
     def put_namespace(self, name: str, labels: dict[str, str], *, terminating: bool) -> Dirty:
         if terminating:

@@ -166,7 +166,7 @@ class UserSync(ObjectSync):
         """Nothing is left to do, or nothing can be done: the plan's own verdict says which."""
         self.place.guard.withdraw(resource.key)
         return self._report(
-            resource, self._facts(plan.verdict or _verdict(plan), wish, plan, done, equal=plan.verdict is None), wish.recorded
+            resource, self._facts(plan.verdict or _verdict(plan, wish), wish, plan, done, equal=plan.verdict is None), wish.recorded
         )
 
     def _facts(self, verdict: Verdict, wish: UserWish, plan: UserPlan, done: Done, *, equal: bool = False) -> UserFacts:
@@ -241,13 +241,13 @@ class UserSync(ObjectSync):
         return plan_user_removal(wish, policy, self.place.rules, self.place.around())
 
 
-def _verdict(plan: UserPlan) -> Verdict:
+def _verdict(plan: UserPlan, wish: UserWish) -> Verdict:
     """What Ready says of an account that is as it should be, as far as can be."""
     step, found = plan.password, plan.found
     if step is not None and step.state is PasswordState.REJECTED:
         return Verdict(Reason.PASSWORD_REJECTED, f"the password was refused: {step.message}")
     if step is not None and step.state is PasswordState.PENDING and step.named:
-        return Verdict(Reason.PASSWORD_PENDING, step.message)
+        return Verdict(wish.password.reason, step.message)
     if found is not None and found.unmarkable:
         return Verdict(
             Reason.SYNCED, "the ownership attribute holds somebody else's value and is left alone: identity rests on this status"

@@ -87,6 +87,8 @@ def may_not_adopt(resource: Resource, domain: Resource) -> bool:
 def password_wish(resource: Resource, store: Store, owner: str) -> PasswordWish:
     if resource.spec.password_secret_ref is None:
         return PasswordWish()
+    if refused := store.secrets_refused(resource.key.namespace):
+        return PasswordWish(named=True, missing=refused, refused=True)
     view, name, key = store.secret_of(resource)
     if view is None:
         return PasswordWish(named=True, missing=f"Secret {name} does not exist in namespace {resource.key.namespace}")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from adsync.cluster.secrets import SecretData
+from adsync.errors import ClusterError
 from adsync.resources.conditions import ConditionType, Reason
 from adsync.sync.setup import Halt, Setup, set_up
 from adsync.sync.store import DOMAIN, Store
@@ -18,11 +19,13 @@ GOOD = {"corp-ad": {"username": b"svc@corp.example.com\n", "password": b"S3cret-
 
 
 class Cluster:
-    def __init__(self, secrets: dict[str, dict[str, bytes]], configmaps: dict[str, dict[str, str]]) -> None:
-        self.secrets, self.configmaps = secrets, configmaps
+    def __init__(self, secrets: dict[str, dict[str, bytes]], configmaps: dict[str, dict[str, str]], refusal: int = 0) -> None:
+        self.secrets, self.configmaps, self.refusal = secrets, configmaps, refusal
 
     async def get_secret(self, namespace: str, name: str) -> SecretData | None:
         assert namespace == "team-a"
+        if self.refusal:
+            raise ClusterError("The operator may not read it", status=self.refusal)
         return SecretData(namespace, name, "uid", "1", self.secrets[name]) if name in self.secrets else None
 
     async def get_configmap(self, namespace: str, name: str) -> dict[str, Any] | None:
@@ -97,6 +100,31 @@ async def test_what_is_missing(how: dict[str, Any], reason: Reason, condition: C
     assert said in halt.verdict.message
     # Where Secrets can't be watched, only looking again finds that it is there now.
     assert (halt.retry is not None) is (condition is not None)
+
+
+async def test_secrets_that_may_not_be_read_are_not_asked_for() -> None:
+    store = Store(KEYS, ["team-b"])
+    store.put(DOMAIN, domain())
+    with pytest.raises(Halt, match="may not read Secrets in namespace team-a") as caught:
+        await set_up(store.resources[CORP], store, Cluster({}, {}, 500), "uid", ())  # type: ignore[arg-type]
+    assert (caught.value.verdict.reason, caught.value.condition) == (Reason.INSUFFICIENT_RIGHTS, ConditionType.CREDENTIALS_VALID)
+
+
+@pytest.mark.parametrize(
+    ("meta", "terminating", "status", "expected"),
+    [
+        ({}, False, 403, Halt),
+        ({"deletionTimestamp": "2026-01-01T00:00:00Z"}, True, 403, Halt),
+        ({"deletionTimestamp": "2026-01-01T00:00:00Z"}, False, 403, ClusterError),  # may pass: it must not give up for it
+        ({}, False, 503, ClusterError),
+    ],
+)
+async def test_a_refused_read_is_told_of(meta: dict[str, Any], terminating: bool, status: int, expected: type[Exception]) -> None:
+    store = Store(KEYS)
+    store.put(DOMAIN, domain(meta=meta))
+    store.put_namespace("team-a", {}, terminating=terminating)
+    with pytest.raises(expected, match="may not read it"):
+        await set_up(store.resources[CORP], store, Cluster({}, {}, status), "uid", ())  # type: ignore[arg-type]
 
 
 async def test_the_fingerprint_differs_when_anything_does() -> None:

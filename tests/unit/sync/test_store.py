@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adsync.sync.store import DOMAIN, GROUP, USER, Binding
+from adsync.sync.store import DOMAIN, GROUP, USER, Binding, Store
 from tests.unit.core.support import KEYS, ROOT
 from tests.unit.sync.support import CORP, JDOE, domain, domain_key, entry_of, group_key, obj, secret, store, user, user_key
 
@@ -291,6 +291,20 @@ def test_no_value_of_a_secret_is_kept() -> None:
     made = store(user(**PW))
     made.put_secret(secret(), {"password": b"Correct-Horse-1"})
     assert "Correct-Horse-1" not in repr(made.secrets) + repr(vars(made)) + repr(made.secret_of(made.resources[JDOE]))
+
+
+def test_where_secrets_may_be_read() -> None:
+    assert store().secrets_refused("anywhere") == ""
+    made = Store(KEYS, ["team-a"])
+    for raw in (user(**PW), user("jdoe", "team-b", **PW)):
+        made.put(USER, raw)
+    assert made.secrets_refused("team-a") == ""
+    assert "namespace team-b, which is not among" in made.secrets_refused("team-b")
+    assert made.put_secrets_refused("team-a", True) == {(CORP, JDOE)}
+    assert made.put_secrets_refused("team-a", True) == set()
+    assert "is refused to read Secrets in namespace team-a" in made.secrets_refused("team-a")
+    assert made.put_secrets_refused("team-a", False) == {(CORP, JDOE)}
+    assert made.secrets_refused("team-a") == ""
 
 
 def test_who_names_another_secret_now() -> None:
