@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 import time
 from typing import Any
@@ -33,6 +34,7 @@ def imported(lab: Lab, users: int, groups: int, members: int) -> Result:
         took = counted.reached - began
         wait(lambda: _groups_ready(lab, site) == groups, site.operator, "every group is Ready", interval=0.2)
         groups_took = time.perf_counter() - began
+    asked = requests_of(site)
     resources = lab.api.list("SyncedUser", site.name)
     memberships = sum(len(each["spec"].get("members", ())) for each in lab.api.list("SyncedGroup", site.name))
     if memberships != groups * members:
@@ -44,10 +46,21 @@ def imported(lab: Lab, users: int, groups: int, members: int) -> Result:
         "users": users, "groups": groups, "memberships": memberships, "seconds": took, "groups_seconds": groups_took,
         "per_second": users / took, "bare_per_second": bare, "ratio": users / took / bare, "processor_seconds": spent.seconds,
         "memory_mib": site.operator.memory() / 2**20, "memory_peak_mib": site.operator.memory("VmHWM") / 2**20,
-        "ldap_operations": operations_of(site), **compared,
+        "ldap_operations": operations_of(site), "requests": asked, **compared,
     }  # fmt: skip
     site.operator.terminate()
     return result
+
+
+def requests_of(site: Site) -> dict[str, int]:
+    """How many requests of each sort the operator has made to the API server."""
+    counts: dict[str, int] = {}
+    for line in site.operator.metrics().splitlines():
+        if line.startswith("adsync_api_request_duration_seconds_count{"):
+            labels = dict(re.findall(r'(\w+)="([^"]*)"', line))
+            name = f"{labels['method']} {labels['resource']}"
+            counts[name] = counts.get(name, 0) + int(float(line.rpartition(" ")[2]))
+    return counts
 
 
 def _fill(lab: Lab, site: Site, users: int, groups: int, members: int) -> None:

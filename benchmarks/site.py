@@ -172,13 +172,17 @@ class ReadyCount:
         self._site = site
         self._ready: set[str] = set()
         self._changed = threading.Condition()
+        self._closing = False
         self._socket = self._open()
         self._thread = threading.Thread(target=self._read, daemon=True)
 
     def _open(self) -> ssl.SSLSocket:
         lab = self._site.lab
         listed = lab.api.request("GET", lab.api.path("SyncedUser", self._site.name))
-        self._ready.update(each["metadata"]["name"] for each in listed["items"] if ready(each))
+        with self._changed:
+            self._ready = {each["metadata"]["name"] for each in listed["items"] if ready(each)}
+            self.reached = time.perf_counter()
+            self._changed.notify_all()
         version = listed["metadata"]["resourceVersion"]
         context = ssl.create_default_context(cafile=str(lab.control_plane.ca_file))
         raw = socket.create_connection(("127.0.0.1", int(lab.control_plane.settings["api"])))
@@ -193,12 +197,20 @@ class ReadyCount:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closing = True
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._socket.close()
 
     def _read(self) -> None:
+        self._follow()
+        while not self._closing:  # the API server ends the watch of a client that can't keep up
+            self._socket.close()
+            self._socket = self._open()
+            self._follow()
+
+    def _follow(self) -> None:
         with contextlib.suppress(OSError), self._socket.makefile("rb") as lines:
             for line in lines:
                 if not line.startswith(b"{"):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import time
 from typing import Any
 
 import pytest
 
-from tests.integration.crowd import scaled
 from tests.integration.support import Operator, Site, account, ask_again, control, entry, eventually, reasons, synced_group, synced_user
 from tests.integration.test_import import FINALIZER, Corner
 
@@ -243,47 +241,3 @@ def test_members_across_a_restart(corner: Corner, operator: Operator) -> None:
     eventually(lambda: listed(corner, one) == {"c"})
     corner.await_members("g1", "c")
     quiet(corner)
-
-
-def test_random_edits_on_both_sides(corner: Corner, operator: Operator) -> None:
-    """Both sides end equal, each value is one that was written, and after that nothing moves any more."""
-    chance = random.Random(5)
-    attributes = {"firstName": "givenName", "lastName": "sn", "displayName": "displayName", "email": "mail"}
-    labels = [f"u{number}" for number in range(6)]
-    dns = {label: corner.user(label, givenName="start") for label in labels}
-    group = corner.group("g", [dns[label] for label in labels[:3]], corner.scope)
-    corner.site.dc.members(corner.scope, add=dns.values())
-    corner.connect()
-    for label in labels:
-        corner.await_user(label)
-    corner.site.await_reason(corner.called("g"), kind="SyncedGroup")
-    written: dict[tuple[str, str], set[str]] = {(label, field): {"", "start"} for label in labels for field in attributes}
-    edits = scaled(60, 500)
-    for number in range(edits):
-        label, field = chance.choice(labels), chance.choice(list(attributes))
-        text = "" if chance.random() < 0.15 else f"v{number}"
-        if number % 7 == 3:
-            member = {"name": corner.called(label)}
-            there = corner.site.get(corner.called("g"), "SyncedGroup")["spec"].get("members", [])
-            changed = [each for each in there if each != member] if member in there else [*there, member]
-            corner.site.edit(corner.called("g"), {"members": changed}, "SyncedGroup")
-        elif chance.random() < 0.5:
-            written[label, field].add(text)
-            corner.site.edit(corner.called(label), {field: text})
-        else:
-            written[label, field].add(text)
-            operation = f"replace: {attributes[field]}\n" + (f"{attributes[field]}: {text}\n" if text else "")
-            corner.site.dc.modify(f"dn: {dns[label]}\nchangetype: modify\n{operation}-\n")
-        if number in (edits // 3, 2 * edits // 3):
-            operator.kill()
-            operator.start()
-    ask_again(corner.site, "corp", "ADDomain")
-    for label in labels:
-        corner.await_user(label)
-    quiet(corner)
-    for label in labels:
-        spec = corner.users()[label]["spec"]
-        for field, attribute in attributes.items():
-            assert (spec.get(field) or "") == (value(corner, label, attribute) or ""), (label, field)
-            assert (spec.get(field) or "") in written[label, field]
-    assert corner.members("g") == listed(corner, group)

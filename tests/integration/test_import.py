@@ -311,3 +311,26 @@ def test_a_restart_in_step_writes_nothing(corner: Corner, operator: Operator) ->
     )
     assert corner.usn() == usn
     assert unique()
+
+
+def test_labels_follow_the_domain(corner: Corner) -> None:
+    """Changed ones are set on what is there, removed ones taken away; what others have put on stays, across a restart too."""
+    corner.spec = {"import": {"labels": {"team": "blue", "from": "corp"}}}
+    corner.group("g", [corner.user("u", corner.scope)], corner.scope)
+    corner.connect()
+    corner.await_user("u")
+    corner.await_members("g", "u")
+    site = corner.site
+    for kind, name in (("SyncedUser", "u"), ("SyncedGroup", "g")):
+        site.api.patch(kind, site.namespace, corner.called(name), {"metadata": {"labels": {"theirs": "1"}}})
+
+    def labels() -> list[dict[str, str]]:
+        found = [each["metadata"]["labels"] for each in (corner.users()["u"], corner.groups()["g"])]
+        return [{name: value for name, value in each.items() if not name.startswith("adsync.dev/")} for each in found]
+
+    assert labels() == [{"team": "blue", "from": "corp", "theirs": "1"}] * 2
+    site.edit("corp", {"import": {"labels": {"team": "red", "from": None, "tier": "1"}}}, "ADDomain")
+    eventually(lambda: labels() == [{"team": "red", "tier": "1", "theirs": "1"}] * 2)
+    site.edit("corp", {"import": {"labels": None}}, "ADDomain")
+    eventually(lambda: labels() == [{"theirs": "1"}] * 2)
+    assert corner.users()["u"]["metadata"].get("annotations", {}) == {}

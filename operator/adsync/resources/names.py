@@ -60,6 +60,9 @@ DOMAIN_LABEL: Final = f"{GROUP}/domain"
 OBJECT_GUID_LABEL: Final = f"{GROUP}/object-guid"
 """Label of imported resources: the objectGUID that they came from."""
 
+IMPORT_LABELS: Final = f"{GROUP}/import-labels"
+"""Annotation of imported resources: the labels that they have from `import.labels`, as JSON."""
+
 ADMIN_LABEL: Final = f"{GROUP}/admin"
 """Label of imported users that are direct members of the admins group; its value is "true"."""
 

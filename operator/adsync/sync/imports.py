@@ -25,6 +25,7 @@ from adsync.core.both import (
 )
 from adsync.core.entries import Entry, EntryKind
 from adsync.core.identity import may_adopt
+from adsync.core.labels import given_labels, remembered
 from adsync.core.owner import OwnerMark
 from adsync.core.scope import Scope, flatten, scope_of
 from adsync.errors import ClusterError
@@ -287,7 +288,7 @@ class Imports:
     def _manifest(self, kind: str, name: str, entry: Entry) -> dict[str, Any]:
         place, spec = self.place, self.place.rules.spec
         labels = {
-            **spec.import_.labels,
+            **given_labels(spec.import_.labels),
             names.IMPORTED_LABEL: "true",
             names.DOMAIN_LABEL: place.domain.name,
             names.OBJECT_GUID_LABEL: entry.guid,
@@ -295,6 +296,8 @@ class Imports:
         if entry.guid in self.scope.admins:
             labels[names.ADMIN_LABEL] = "true"
         metadata: dict[str, Any] = {"name": name, "namespace": place.domain.namespace, "labels": labels}
+        if told := remembered(spec.import_.labels):
+            metadata["annotations"] = told
         if spec.direction is Direction.BIDIRECTIONAL:
             metadata["finalizers"] = [names.FINALIZER]
         body = self._user(entry) if kind == USER else self._group(entry)

@@ -20,6 +20,7 @@ from typing import Any, Final
 from adsync.core.changes import DropResource, ModifyMembers
 from adsync.core.entries import Entry
 from adsync.core.identity import Verdict
+from adsync.core.labels import labels_patch
 from adsync.core.merge import Merged
 from adsync.errors import ClusterError, InvalidSpec, NoSuchObject
 from adsync.resources import names
@@ -79,6 +80,15 @@ class Merging(ObjectSync):
             return False
         self.place.reports.taken(resource.key.kind, obj)
         return True
+
+    async def label(self, resource: Resource, *, admin: bool = False) -> None:
+        """See that an imported resource carries the labels that it shall have, and no longer those that it shall not."""
+        place = self.place
+        patch = labels_patch(resource.labels, resource.annotations, place.rules.spec.import_.labels, admin=admin)
+        if patch and place.resource.spec.mode is not Mode.OBSERVE:
+            obj = await place.cluster.patch(*resource.key, {"metadata": patch})
+            if obj is not None:
+                place.reports.taken(resource.key.kind, obj)
 
     # --- leaving ---
 

@@ -171,7 +171,10 @@ class MergingGroups(Merging, GroupSync):
 
     async def _belong(self, resource: Resource, entry: Entry, wish: GroupWish) -> Verdict | None:
         scope = self.imports.scope
-        if self.read_only or self.imports.is_imported(resource) or not scope.complete:
+        if self.imports.is_imported(resource):
+            await self.label(resource)
+            return None
+        if self.read_only or not scope.complete:
             return None
         return None if entry.guid in scope or _IN_SCOPE in wish.agreed else await self.join(resource, entry)
 
@@ -191,7 +194,14 @@ class MergingGroups(Merging, GroupSync):
         finally:
             place.writing.discard(entry.guid)
             place.group_changed(entry.guid)
-            if facts.wrote_members:
+
+    async def _write_members(self, resource: Resource, entry: Entry, facts: GroupFacts) -> float | None:
+        """As for Export; and the scope, and every group around, must look at what was written."""
+        before = set(self.place.mirror.members(entry.guid) or ())
+        try:
+            return await super()._write_members(resource, entry, facts)
+        finally:
+            if before != (self.place.mirror.members(entry.guid) or set()):
                 self.imports.outer(entry.guid)
 
     async def _read_below(self, entry: Entry) -> Flat:

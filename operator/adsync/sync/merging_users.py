@@ -22,7 +22,6 @@ from adsync.core.merge import Merged, merge
 from adsync.core.passwords import PasswordStep
 from adsync.core.report import UserFacts
 from adsync.core.users import UserPlan, UserWish, out_of_reach, plan_user, plan_user_removal, user_claim
-from adsync.resources import names
 from adsync.resources.addomain import Mode
 from adsync.resources.common import DeletionPolicy
 from adsync.resources.conditions import Reason
@@ -209,13 +208,9 @@ class MergingUsers(Merging, UserSync):
 
     async def _belong(self, resource: Resource, entry: Entry, wish: UserWish) -> Verdict | None:
         """See that the account is in scope, and that an imported resource is labelled as what it is."""
-        place, scope = self.place, self.imports.scope
+        scope = self.imports.scope
         if self.imports.is_imported(resource):
-            wanted = "true" if entry.guid in scope.admins else None
-            if resource.labels.get(names.ADMIN_LABEL) != wanted and place.resource.spec.mode is not Mode.OBSERVE:
-                obj = await place.cluster.patch(*resource.key, {"metadata": {"labels": {names.ADMIN_LABEL: wanted}}})
-                if obj is not None:
-                    place.reports.taken(resource.key.kind, obj)
+            await self.label(resource, admin=entry.guid in scope.admins)
             return None
         if self.read_only or entry.guid in scope or IN_SCOPE in wish.agreed or not scope.complete:
             return None

@@ -92,6 +92,47 @@ def test_what_is_merged_and_carried_out_is_agreed(
     assert again.values == made.values
 
 
+MAYBE = st.dictionaries(st.sampled_from(["title", "email", "lastName"]), VALUES | st.none())
+
+
+@given(FIELDS, MAYBE, FIELDS, st.sampled_from(Authority), st.booleans(), st.booleans())
+def test_no_value_is_invented_and_what_a_side_has_is_not_written_to_it(
+    base: Mapping[str, str],
+    kubernetes: Mapping[str, str | None],
+    directory: Mapping[str, str],
+    authority: Authority,
+    imported: bool,
+    import_only: bool,
+) -> None:
+    made = merge(base, kubernetes, directory, authority, imported=imported, import_only=import_only)
+    for name, value in made.values.items():
+        assert value in (kubernetes[name], directory[name])
+        assert (name in made.to_directory) is (value != directory[name])
+        assert (name in made.to_resource) is (value != (kubernetes[name] or ""))
+    assert {*made.to_resource, *made.to_directory} <= made.values.keys()
+    assert not (import_only and made.to_directory), "under Import the directory is never written"
+
+
+@given(FIELDS, FIELDS, FIELDS)
+def test_the_authority_decides_where_both_changed_and_nowhere_else(
+    base: Mapping[str, str], kubernetes: Mapping[str, str], directory: Mapping[str, str]
+) -> None:
+    ours, theirs = (merge(base, kubernetes, directory, authority) for authority in (K8S, AD))
+    for name in ours.values:
+        here, there, before = kubernetes[name], directory[name], base.get(name)
+        contested = here != there and before not in (here, there)
+        assert (ours.values[name], theirs.values[name]) == ((here, there) if contested else (ours.values[name],) * 2)
+        told = [{conflict.field for conflict in made.conflicts} for made in (ours, theirs)]
+        assert told[0] == told[1]
+        assert (name in told[0]) is (contested and before is not None), "an event tells of it where both had once agreed"
+
+
+@given(VALUES, st.sampled_from(Authority))
+def test_a_cleared_field_is_a_change_as_any_other(value: str, authority: Authority) -> None:
+    assert one(value, "", value, authority).values == {"title": ""}
+    assert one(value, value, "", authority).values == {"title": ""}
+
+
 # --- members --------------------------------------------------------------------------------------------------------------------------------
 
 
