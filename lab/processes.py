@@ -162,6 +162,7 @@ class Processes:
             )
         mark = Mark.of(child.pid)
         if mark is None:
+            child.wait()
             raise LabError(f"{name} ended at once:\n{tail(self.log(name))}")
         self._children[child.pid] = child
         self._write({**self.recorded(), name: mark})

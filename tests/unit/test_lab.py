@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,9 @@ def test_a_process_and_its_children_are_stopped(tmp_path: Path) -> None:
         processes.start("shell", ["true"])
     processes.stop("shell")
     assert not processes.alive("shell")
+    deadline = time.monotonic() + 5
+    while Mark.of(child) is not None and time.monotonic() < deadline:
+        time.sleep(0.01)  # killed, and yet to be taken away by whoever has inherited it
     assert Mark.of(child) is None
     assert processes.recorded() == {}
 

@@ -289,6 +289,10 @@ class SecretKeyRef(Spec):
     """The key in the Secret."""
 
 
+MOST_DOMAINS = 64
+"""How many domains a status has room for."""
+
+
 class DomainRef(Spec):
     """An ADDomain that a user or group is bound to."""
 

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from adsync.resources.common import (
+    MOST_DOMAINS,
     Count,
     DeletionPolicy,
     DNText,
@@ -185,5 +186,5 @@ class SyncedGroupStatus(Model):
     """How many members the resource asks for that are not in the group yet."""
     conditions: Conditions = []
     """Ready, Reconciling, Stalled, MembershipSynced."""
-    domains: Annotated[list[GroupDomainStatus], Field(max_length=64, json_schema_extra=BY_DOMAIN)] = []
+    domains: Annotated[list[GroupDomainStatus], Field(max_length=MOST_DOMAINS, json_schema_extra=BY_DOMAIN)] = []
     """How the group stands in each domain."""

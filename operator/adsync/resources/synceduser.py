@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, StrictBool
 
 from adsync.resources.common import (
+    MOST_DOMAINS,
     Count,
     DeletionPolicy,
     DNText,
@@ -197,5 +198,5 @@ class SyncedUserStatus(Model):
     """How many groups the user is in, summed up over the domains."""
     conditions: Conditions = []
     """Ready, Reconciling, Stalled, AccountSuspended, PasswordSynced."""
-    domains: Annotated[list[UserDomainStatus], Field(max_length=64, json_schema_extra=BY_DOMAIN)] = []
+    domains: Annotated[list[UserDomainStatus], Field(max_length=MOST_DOMAINS, json_schema_extra=BY_DOMAIN)] = []
     """How the user stands in each domain."""

@@ -347,6 +347,8 @@ class DomainLoop:
         return Halt(Verdict(Reason.DOMAIN_UNAVAILABLE, str(error)), ConditionType.CONNECTED, retry=self._backoff())
 
     def _backoff(self) -> float:
+        if self._from_memory_since is not None:
+            return _BACKOFF[0]  # it is for a few seconds only
         self._failures += 1
         return min(_BACKOFF[1], _BACKOFF[0] * 2.0 ** min(self._failures - 1, 10))
 

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from adsync.core.dn import fold_case
 from adsync.core.passwords import DigestKeys
+from adsync.resources.common import MOST_DOMAINS
 from adsync.sync.resource import DOMAIN, GROUP, USER, Key, Resource
 
 __all__ = ["DOMAIN", "GROUP", "USER", "Binding", "Dirty", "Key", "Resource", "SecretView", "Store", "differs"]
@@ -229,13 +230,18 @@ class Store:
         for entry in resource.status.get("domains") or ():
             domain = _domain_key(resource, entry.get("namespace") or "", entry.get("name") or "")
             found[domain] = Binding(None, wanted=bool(resource.problem))
-        for other in self.domains():
-            selector = other.spec and (other.spec.bind.user_selector if resource.key.kind == USER else other.spec.bind.group_selector)
-            if selector and selector.matches(resource.labels) and self.namespace_allowed(other, resource.key.namespace):
-                found[other.key] = Binding(None, wanted=True)
-        for ref in resource.refs:
-            found[_domain_key(resource, ref.namespace, ref.name)] = Binding(ref.container, wanted=True)
-        return found
+        named = {_domain_key(resource, ref.namespace, ref.name): Binding(ref.container, wanted=True) for ref in resource.refs}
+        selecting = [other for other in self.domains() if other.key not in named and self._selects(other, resource)]
+        # A status has room for so many, those named by the resource before all; the youngest of the others have come too late.
+        room = max(0, MOST_DOMAINS - len(named.keys() | found.keys() - {other.key for other in selecting}))
+        for other in sorted(selecting, key=lambda each: each.age)[:room] if len(selecting) > room else selecting:
+            found[other.key] = Binding(None, wanted=True)
+        return found | named
+
+    def _selects(self, domain: Resource, resource: Resource) -> bool:
+        """Whether a domain binds a resource from its own side."""
+        selector = domain.spec and (domain.spec.bind.user_selector if resource.key.kind == USER else domain.spec.bind.group_selector)
+        return bool(selector and selector.matches(resource.labels) and self.namespace_allowed(domain, resource.key.namespace))
 
     def _rebind(self, key: Key) -> set[Key]:
         """Work the bindings out again; returns every domain that is or was concerned."""

@@ -64,6 +64,20 @@ def test_a_selector_binds_only_from_allowed_namespaces(allowed: dict[str, Any], 
     assert made.namespace_allowed(made.resources[CORP], "team-a")
 
 
+def test_no_more_domains_bind_a_user_than_its_status_has_room_for() -> None:
+    every = [
+        domain(f"d{n}", bind={"userSelector": {}}, meta={"creationTimestamp": f"2026-01-01T00:{n // 60:02}:{n % 60:02}Z"})
+        for n in range(99)
+    ]
+    made = store(*reversed(every), user(domains=[{"name": "corp"}, {"name": "d98"}]))
+    expected = {CORP, domain_key("d98"), *(domain_key(f"d{n}") for n in range(62))}
+    assert made.bindings[JDOE].keys() == expected
+    told = entry_of("d0")
+    told["domains"] += [entry_of(f"d{n}")["domains"][0] for n in range(1, 62)]
+    made.put(USER, user(domains=[{"name": "corp"}, {"name": "d98"}], status=told))
+    assert made.bindings[JDOE].keys() == expected
+
+
 def test_a_domain_off_the_list_is_unwanted_until_its_entry_is_gone() -> None:
     made = store(user(), user(domains=[], status=entry_of(), meta={"generation": 2}))
     assert made.bindings[JDOE] == {CORP: Binding(None, False)}
