@@ -25,6 +25,18 @@ app = typer.Typer(
 )
 
 
+@app.callback()
+def _options(
+    _: Annotated[bool, typer.Option("--version", is_eager=True, callback=lambda wanted: _tell_version() if wanted else None)] = False,
+) -> None:
+    pass
+
+
+def _tell_version() -> None:
+    typer.echo(VERSION)
+    raise typer.Exit
+
+
 @app.command()
 def run(
     namespace: Annotated[
@@ -81,7 +93,7 @@ def crds() -> None:
 
 @app.command()
 def version() -> None:
-    """Print the version."""
+    """Print the version, as --version does."""
     typer.echo(VERSION)
 
 

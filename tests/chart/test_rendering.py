@@ -179,6 +179,34 @@ def test_no_role_of_the_operator_has_wildcards_or_writes_secrets_or_roles() -> N
                     assert set(rule["verbs"]) == {"get", "list", "watch"}
 
 
+def notes(values: dict[str, Any]) -> str:
+    """What `helm install` prints at the end, in a cluster without a Prometheus Operator."""
+    args = ("install", "adsync", CHART, "-n", NAMESPACE, "--dry-run=client")
+    return helm(*args, values=values, env={"KUBECONFIG": "/nonexistent"}).partition("NOTES:")[2]
+
+
+def test_the_first_resources_in_the_notes_are_where_they_work() -> None:
+    assert "kubectl create namespace people" in notes({})
+    for values in (
+        {"namespaces": ["sales"]},
+        {"secretNamespaces": ["sales"]},
+        {"namespaces": ["it", "sales"], "secretNamespaces": ["sales"]},
+    ):
+        told = notes(values)
+        assert "create namespace" not in told
+        first, *others = yaml.safe_load_all(told.partition("<<EOF\n")[2].partition("\nEOF\n")[0])
+        assert {each["metadata"]["namespace"] for each in (first, *others)} == {"sales"}
+        assert "-n sales create secret" in told
+
+
+def test_what_is_left_out_is_told() -> None:
+    assert "WARNING" not in notes({})
+    both = {"serviceMonitor": {"enabled": True}, "rules": {"enabled": True}}
+    assert "ServiceMonitor and PrometheusRule left out" in notes({"metrics": both})
+    assert "WARNING: this cluster has no Prometheus Operator: PrometheusRule left out" in notes({"metrics": {"rules": {"enabled": True}}})
+    assert "WARNING" not in notes({"metrics": {"rules": {"enabled": True, "skipIfMissing": False}}})
+
+
 def test_only_view_and_admin_know_domains() -> None:
     rendered = render()
     name = f"{NAMESPACE}-adsync"

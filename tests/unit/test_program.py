@@ -25,6 +25,7 @@ from adsync import logs
 from adsync.health import Heartbeats, Server, text
 from adsync.metrics import Metrics
 from adsync.settings import Settings, parse_resolver, split_address
+from adsync.version import VERSION
 
 
 @pytest.fixture(autouse=True)
@@ -139,6 +140,12 @@ def test_a_cluster_that_is_not_there_is_one_line_and_exit_code_1(tmp_path: Path)
         assert done.returncode == 1
         assert len(done.stderr.splitlines()) == 1, done.stderr
         assert said in done.stderr
+
+
+@pytest.mark.parametrize("way", ["version", "--version"])
+def test_the_version_is_told(way: str) -> None:
+    done = adsync(way)
+    assert (done.returncode, done.stdout.strip()) == (0, VERSION)
 
 
 def test_the_crds_are_printed() -> None:
