@@ -362,9 +362,11 @@ async def test_closing_says_goodbye_and_fails_what_is_outstanding(serve: Serve) 
 async def test_a_long_answer_leaves_others_their_turn(serve: Serve) -> None:
     values = {f"attribute{number}": [b"some value"] for number in range(12)}
 
+    answer = b"".join((*(entry(1, f"CN={number}", values) for number in range(10_000)), result(1, Kind.DONE)))
+
     async def script(session: Session) -> None:
-        one = await session.request()
-        session.send(*(entry(one.message_id, f"CN={number}", values) for number in range(10_000)), result(one.message_id, Kind.DONE))
+        assert (await session.request()).message_id == 1
+        session.send(answer)
         await idle(session)
 
     longest = 0.0
@@ -372,9 +374,9 @@ async def test_a_long_answer_leaves_others_their_turn(serve: Serve) -> None:
     async def pulse() -> None:
         nonlocal longest
         while True:
-            before = time.monotonic()
+            before = time.process_time()  # of our own, as the machine may be busy with other things
             await asyncio.sleep(0)
-            longest = max(longest, time.monotonic() - before)
+            longest = max(longest, time.process_time() - before)
 
     async with serve(script) as listener:
         connection = await listener.connect()
@@ -382,7 +384,7 @@ async def test_a_long_answer_leaves_others_their_turn(serve: Serve) -> None:
         entries, _ = await connection.search("", wire.SUBTREE, "(objectClass=*)", ["cn"])
         beat.cancel()
         assert len(entries) == 10_000
-        assert longest < 0.5
+        assert longest < 0.25
         await connection.close()
 
 
