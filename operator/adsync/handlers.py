@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, cast
 from urllib.request import getproxies
@@ -20,6 +20,7 @@ from adsync.cluster.inbox import EventSink, Inbox
 from adsync.cluster.rest import Credentials
 from adsync.cluster.secret_watch import UNINTERESTING
 from adsync.errors import ClusterError
+from adsync.sync.waiting import Patiently
 
 _KINDS = {  # kind: group, version, plural
     "ADDomain": ("adsync.dev", "v1alpha1", "addomains"),
@@ -32,10 +33,16 @@ _KINDS = {  # kind: group, version, plural
 Login = Callable[[bool], Coroutine[Any, Any, Credentials]]
 
 
-class _Patiently:
-    def __iter__(self) -> Iterator[float]:
-        """Delays between attempts, without end: an API server that is away for an hour must not end the operator."""
-        return itertools.chain((0.2, 0.5, 1.0, 2.0), itertools.repeat(3.0))
+class _NoDiffs(kopf.DiffBaseStorage):
+    """What kopf compares for handlers of changes, of which there are none: it would copy every object of every event in depth for them."""
+
+    def build(self, **_: Any) -> Any:
+        return {}
+
+    def fetch(self, **_: Any) -> Any:
+        return None
+
+    def store(self, **_: Any) -> None: ...
 
 
 class Watches:
@@ -117,17 +124,10 @@ class Watches:
         given = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._login(number > 0), self._loop))
         scheme, _space, token = given.authorization.get_secret_value().partition(" ") if given.authorization else ("", "", "")
         return kopf.ConnectionInfo(
-            server=given.server,
-            ca_path=given.ca_path,
-            certificate_path=given.certificate_path,
-            private_key_path=given.private_key_path,
-            insecure=not given.verify,
-            proxy_url=given.proxy,
-            scheme=scheme or None,
-            token=token or None,
-            trust_env=bool(getproxies()),
+            server=given.server, ca_path=given.ca_path, certificate_path=given.certificate_path, private_key_path=given.private_key_path,
+            insecure=not given.verify, proxy_url=given.proxy, scheme=scheme or None, token=token or None, trust_env=bool(getproxies()),
             priority=number,  # kopf ends for good on being given the same again, and a refusal may have been a passing one
-        )
+        )  # fmt: skip
 
 
 def _settings() -> kopf.OperatorSettings:
@@ -138,7 +138,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.field_selectors["v1", "secrets"] = UNINTERESTING
     settings.networking.connect_timeout = 5.0
     settings.networking.request_timeout = 60.0
-    settings.networking.error_backoffs = _Patiently()
+    settings.networking.error_backoffs = Patiently()
     settings.queueing.idle_timeout = 0.1  # a worker per object lives this long after its last event
     settings.queueing.exit_timeout = 0.2
     settings.process.ultimate_exiting_timeout = None
@@ -146,5 +146,5 @@ def _settings() -> kopf.OperatorSettings:
     prefix = "kopf.adsync.dev"
     settings.persistence.finalizer = f"{prefix}/finalizer"
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=prefix)
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=prefix)
+    settings.persistence.diffbase_storage = _NoDiffs()
     return settings

@@ -14,14 +14,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PlainSerializer,
     WithJsonSchema,
     field_validator,
-    model_validator,
 )
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_after_validator_function
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +45,17 @@ class Model(BaseModel):
 
     rules: ClassVar[tuple[Rule, ...]] = ()
 
-    @model_validator(mode="after")
     def _keep_rules(self) -> Model:
         for rule in self.rules:
             if rule.holds is not None and not rule.holds(self):
                 raise ValueError(f"{rule.field}: {rule.message}" if rule.field else rule.message)
         return self
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
+        """A thousand members of a group, which have no rules, are not to be asked for them one by one."""
+        schema = handler(source)
+        return no_info_after_validator_function(cls._keep_rules, schema) if cls.rules else schema
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:

@@ -153,12 +153,18 @@ class Store:
             return set()
         new = Resource.read(kind, raw, known)
         before = self.bindings.get(key, {})
-        self._unindex(known)
+        # Most events are echoes of statuses: a thousand members need not be indexed again for each of those.
+        indexed = known is not None and known.spec is new.spec and known.labels == new.labels
+        if not indexed:
+            self._unindex(known)
         self.resources[key] = new
         if kind == DOMAIN:
             self._domains[key] = None
             return self._rebind_all(key) if known is None or known.generation != new.generation else set()
-        self._index(new)
+        if indexed:
+            self._rebind(key)
+        else:
+            self._index(new)
         after = self.bindings[key]
         if known is not None and not differs(known, new):
             # A status that tells of a domain that was let go of meanwhile, or no more of one that is bound, has to be mended.

@@ -358,3 +358,17 @@ def test_a_user_concerns_the_groups_whose_selector_matches_or_matched() -> None:
 def test_a_group_that_no_longer_lists_anybody() -> None:
     made = store(group(members=[{"name": "jdoe"}], memberSelector=SELECTOR), group(meta={"generation": 2}))
     assert FINANCE not in made.put(USER, user(meta={"labels": {"team": "a"}}))
+
+
+def test_an_echo_of_a_status_changes_nothing_of_who_is_listed_or_imported() -> None:
+    spec = {"name": "finance", "domains": [{"name": "corp"}], "members": [{"name": "jdoe"}]}
+    made = store(user(), domain(), obj(GROUP, "finance", spec))
+    assert made.put(GROUP, obj(GROUP, "finance", spec, status={"memberCount": 1})) == set()
+    assert made.groups_wanting(made.resources[JDOE]) == {group_key()}
+    labels = {"adsync.dev/imported": "true", "adsync.dev/domain": "corp", "adsync.dev/object-guid": "g-1"}
+    made.put(GROUP, obj(GROUP, "finance", spec, meta={"labels": labels}))
+    assert made.imported(CORP, "g-1") == {group_key()}
+    made.put(GROUP, obj(GROUP, "finance", spec))
+    assert made.imported(CORP, "g-1") == set()
+    made.put(GROUP, obj(GROUP, "finance", {**spec, "members": []}, meta={"generation": 2}))
+    assert made.groups_wanting(made.resources[JDOE]) == set()
