@@ -30,7 +30,7 @@ def memberships(lab: Lab, users: int, groups: int) -> Result:
     site.start()
     lab.api.create_many(site.people(names, passwords=False))
     wait(lambda: site.operator.metric("adsync_resources", kind="SyncedUser", state="synced") >= users, site.operator, "all users are Ready")
-    quiet(lab)
+    _settle(lab, site)
     earlier = operations_of(site)
     manifests = [_group(site, f"bench-group-{number:03d}", names) for number in range(groups)]
     with Processor(lab, site) as spent, _LastWrite(lab) as last:
@@ -41,6 +41,7 @@ def memberships(lab: Lab, users: int, groups: int) -> Result:
             lambda: site.operator.metric("adsync_resources", kind="SyncedGroup", state="synced") >= groups,
             site.operator,
             "all groups are Ready",
+            interval=0.25,  # each look costs the operator some milliseconds
         )
         wait(lambda: _members(lab, site) == users * groups, site.operator, "all groups say that they have all members", interval=0.5)
         told = time.perf_counter() - began
@@ -64,6 +65,19 @@ def _accounts(lab: Lab, site: Site, names: list[str]) -> None:
     """Accounts that the operator adopts, as they have the same email: that is quicker than creating them, and not what is measured."""
     dns = {name: f"CN={name},{site.container}" for name in names}
     lab.dc.tools.add(lab.dc.admin, "".join(user_ldif(dn, name, None, {"mail": fields(name)["email"]}) for name, dn in dns.items()))
+
+
+def _settle(lab: Lab, site: Site) -> None:
+    """Return when nothing of what was before is still going on: a thousand adoptions have as many events, which are posted by and by."""
+
+    def waiting() -> tuple[float, float]:
+        return site.operator.metric("adsync_status_pending"), site.operator.metric("adsync_events_posted_total")
+
+    before = (-1.0, -1.0)
+    while (now := waiting()) != before or now[0]:
+        before = now
+        time.sleep(1.0)
+    quiet(lab)
 
 
 def _ldapmodify(lab: Lab, users: int, groups: int, name: str) -> tuple[float, dict[str, float]]:
