@@ -47,15 +47,20 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """Create an object in one operation, its password and owner mark included. `attributes` includes objectClass's companions but not objectClass."""
+    """Create an object in one operation, its password and owner mark included. `attributes` includes objectClass's companions but not objectClass.
+
+    `members` are the objectGUIDs of a new group's first members, at most 1,000; `names` as in ModifyMembers.
+    """
 
     dn: DN
     object_class: str  # "user" or "group"
     attributes: Mapping[str, str]
     password: PasswordSource = PasswordSource.NONE
+    members: tuple[str, ...] = ()
+    names: tuple[DN, ...] = ()
 
     def __str__(self) -> str:
-        return f"create {self.object_class} {self.dn}"
+        return f"create {self.object_class} {self.dn}" + (f" with {len(self.members)} members" if self.members else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,8 @@ class Delete:
 class ModifyMembers:
     """Add and remove values of a group's `member`, permissively; at most 1,000 values together.
 
-    Members are named by objectGUID, so that one that is renamed or moved meanwhile is still meant.
+    Members are named by objectGUID, so that one that is renamed or moved meanwhile is still meant. Where `names` are given, those who join go
+    by these instead, in the same order: that costs the directory less, and whoever asks for it makes sure of who joined (sync/joining.py).
     """
 
     guid: str
@@ -109,6 +115,7 @@ class ModifyMembers:
     add: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
     told: str = ""  # the members by name, as far as a person wants to read them
+    names: tuple[DN, ...] = ()
 
     @property
     def verbs(self) -> tuple[Verb, ...]:

@@ -16,6 +16,7 @@ _TYPE = re.compile(r"\s*([A-Za-z][A-Za-z0-9-]*|\d+(?:\.\d+)*)\s*=")
 _HEX = re.compile(r"[0-9A-Fa-f]{2}")
 _SPECIAL = '"+,;<>\\='
 _SPACES = re.compile(r" +")
+_PLAIN = re.compile(r"[\w.@-]+(?: [\w.@-]+)*")  # nothing in it needs an escape
 
 RDN: TypeAlias = tuple[tuple[str, str], ...]
 """Attribute types with their unescaped values; more than one pair where the RDN is written with `+`."""
@@ -23,6 +24,8 @@ RDN: TypeAlias = tuple[tuple[str, str], ...]
 
 def escape_value(value: str) -> str:
     """Escape an attribute value for use in a DN (RFC 4514 section 2.4), control characters included."""
+    if _PLAIN.fullmatch(value):
+        return value
     out = []
     for index, char in enumerate(value):
         edge = index == 0 or index == len(value) - 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from pydantic import SecretStr
@@ -53,12 +53,16 @@ async def _members(connection: LdapConnection, change: ModifyMembers) -> Answer:
     that something is there already, or is gone already, what is left to do is worked out from the list as it stands."""
     group, add, remove = codec.guid_dn(change.guid), change.add, change.remove
     answer = Answer(answers.SUCCESS)
-    for _ in range(3):
-        steps: _Values = [("MODIFY_DELETE", list(map(codec.guid_dn, remove))), ("MODIFY_ADD", list(map(codec.guid_dn, add)))]
+    names = change.names
+    for _ in range(4):
+        steps: _Values = [("MODIFY_DELETE", list(map(codec.guid_dn, remove))), ("MODIFY_ADD", _joining(names, add))]
         edits = {"member": [(how, values) for how, values in steps if values]}
         if not edits["member"]:
             return Answer(answers.SUCCESS)
         answer = await connection.modify(group, edits, controls=[wire.control(wire.PERMISSIVE_MODIFY)])
+        if names and answer.code == answers.NO_SUCH_OBJECT:
+            names = ()  # somebody was renamed meanwhile: once more, by what does not change
+            continue
         if answer.code not in _ALREADY or (now := await search.values(connection, group, "member", controls=[wire.extended_dn()])) is None:
             return answer
         have = {codec.link(value).guid for value in now}
@@ -66,13 +70,21 @@ async def _members(connection: LdapConnection, change: ModifyMembers) -> Answer:
         if left == (add, remove):
             return answer
         add, remove = left
+        names = ()
     return answer
+
+
+def _joining(names: Sequence[DN], guids: Sequence[str]) -> list[str | bytes]:
+    """Values of `member`."""
+    return list(map(str, names)) if names else list(map(codec.guid_dn, guids))
 
 
 def added(change: Add, password: SecretStr | None) -> dict[str, list[str | bytes]]:
     """The attributes of an Add; empty values are left out, as AD stores none."""
     attributes: dict[str, list[str | bytes]] = {"objectClass": list(_CLASSES[change.object_class])}
     attributes |= {name: [value] for name, value in change.attributes.items() if value}
+    if change.members:
+        attributes["member"] = _joining(change.names, change.members)
     if password is not None:
         attributes["unicodePwd"] = [codec.password_value(password)]
     return attributes

@@ -5,6 +5,7 @@ Members are only ever taken out on the ground of a complete list: one that was r
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -12,7 +13,7 @@ from adsync.core.changes import Add, Change, ModifyMembers
 from adsync.core.entries import Entry, EntryKind
 from adsync.core.groups import GroupPlan, GroupWish, agreed_group, plan_group, plan_group_removal
 from adsync.core.identity import Verdict
-from adsync.core.members import MembersPlan, WantedMember, member_changes, plan_members
+from adsync.core.members import MOST_VALUES, MembersPlan, WantedMember, member_changes, plan_members
 from adsync.core.owner import OwnerMark
 from adsync.core.report import GroupFacts, group_entry
 from adsync.errors import AlreadyExists, NoSuchObject, ValueMismatch
@@ -20,15 +21,28 @@ from adsync.resources.addomain import Mode
 from adsync.resources.common import DeletionPolicy
 from adsync.resources.conditions import Reason
 from adsync.resources.syncedgroup import GroupDomainStatus, GroupMembership, PendingMember, SyncedGroupSpec
+from adsync.sync.joining import Joining
 from adsync.sync.objects import ROUNDS, ObjectSync
 from adsync.sync.store import USER, Binding, Key, Resource
 from adsync.sync.wishes import bare_group_wish, group_wish, owner_of
+from adsync.sync.workplace import Workplace
 
 _SHOWN = 100
+_LARGE = 100  # members
+_AHEAD, _AHEAD_SECONDS = 3, 1.0  # writes that keep a directory busy until there is another
 
 
 class GroupSync(ObjectSync):
     """Looks at groups."""
+
+    def __init__(self, place: Workplace) -> None:
+        super().__init__(place)
+        self.joining = Joining(place)
+        self._large = asyncio.Lock()
+
+    def vanished(self, key: Key) -> None:
+        self.place.memory.unseen.pop(key, None)
+        super().vanished(key)
 
     def name(self, resource: Resource) -> str:
         return str(resource.spec.name)
@@ -67,9 +81,20 @@ class GroupSync(ObjectSync):
     async def _write(self, resource: Resource, wish: GroupWish, plan: GroupPlan) -> bool:
         """Make the changes, in order, and read back. False where the plan has to be made again, from what was learnt."""
         place = self.place
+        members: tuple[str, ...] = ()
+        done: list[Change] = []
         for change in plan.changes:
             try:
-                await place.apply(change)
+                if isinstance(change, Add):
+                    first, complete = self._first_members(resource)
+                    made = await self.joining.create(resource.key, change, first)
+                    members = made.members
+                    done.append(made)
+                    if complete and members:
+                        await place.lull(resource.key)
+                else:
+                    await place.apply(change)
+                    done.append(change)
             except (ValueMismatch, NoSuchObject):
                 await self.learn(change)
                 return False
@@ -78,20 +103,20 @@ class GroupSync(ObjectSync):
                     raise
                 return False
             place.guard.note(resource.key, change)
-        self._tell(resource, plan)
+        self._tell(resource, plan, done)
         entry = plan.found.entry if plan.found else None
         if entry is not None:
             await place.readback.by_guid(entry.guid)
         else:
             await place.readback.by_sam(wish.name)
-            # A new group is as empty as we made it: its list is known to be complete.
-            if (made := place.mirror.by_sam(wish.name)) is not None and place.mirror.members(made.guid) is None:
-                place.mirror.put_members(made.guid, made.usn_changed, set())
+            # A new group has whom we made it with: its list is known to be complete.
+            if (new := place.mirror.by_sam(wish.name)) is not None and place.mirror.members(new.guid) is None:
+                place.members_changed(place.mirror.put_members(new.guid, new.usn_changed, set(members)))
         return True
 
-    def _tell(self, resource: Resource, plan: GroupPlan) -> None:
+    def _tell(self, resource: Resource, plan: GroupPlan, done: Sequence[Change]) -> None:
         event, found = self.place.reports.event, plan.found
-        for change in plan.changes:
+        for change in done:
             event(resource, "Created" if isinstance(change, Add) else "Updated", str(change))
         if found and found.adopting and found.entry:
             event(resource, "Adopted", f"took over {found.entry.dn}")
@@ -100,7 +125,24 @@ class GroupSync(ObjectSync):
             self.place.metrics.drift_reverted.labels(self.place.name).inc(len(plan.drift))
             event(resource, "DriftReverted", "set back what was changed in the directory: " + "; ".join(map(str, plan.drift)))
 
+    async def hold(self, resource: Resource) -> bool:
+        """One after the other where the objects are large, and not far ahead of the directory: each costs the API server dozens of
+        milliseconds, and all of them together would keep the first from the directory until the last is through."""
+        self.place.pressing.add(resource.key)
+        if resource.held or len(resource.spec.members or ()) < _LARGE:
+            return await super().hold(resource)
+        async with self._large:
+            await self.place.few_writes(_AHEAD, at_most=_AHEAD_SECONDS)
+            return await super().hold(resource)
+
     # --- members ---
+
+    def _first_members(self, resource: Resource) -> tuple[Sequence[str], bool]:
+        """The objectGUIDs of those whom a new group is made with, and whether they are all: as many as go into one operation."""
+        if not resource.spec.manages_membership:
+            return (), True
+        members = [member.guid for member in self._wanted(resource) if member.guid and not member.pending]
+        return members[:MOST_VALUES], len(members) <= MOST_VALUES
 
     async def _sync_members(self, resource: Resource, entry: Entry, facts: GroupFacts) -> float | None:
         place = self.place
@@ -124,11 +166,12 @@ class GroupSync(ObjectSync):
                 await place.read_members(entry.guid)  # somebody has changed the group since: its list may be another
                 plan = self._plan_members(resource, entry)
         held, planned, changes = self._judge(resource, entry, plan)
+        many = len(plan.add) >= len(place.mirror.members(entry.guid) or ())
         for change in changes:
             if not await self.hold(resource):
                 return None
             try:
-                await place.apply(change)
+                await self.joining.write(resource.key, change, many=many)
             except NoSuchObject:
                 # A member, or the group, is gone: find out which, have its own resource look, and plan again.
                 for guid in (entry.guid, *change.add, *change.remove):
@@ -140,11 +183,12 @@ class GroupSync(ObjectSync):
             facts = facts.having_written()
             place.mirror.changed_members(entry.guid, place.mirror.members_read_at(entry.guid), change.add, change.remove)
             place.members_changed({*change.add, *change.remove})
-        if facts.wrote_members:
-            await place.readback.by_guid(entry.guid)
-            if (now := place.mirror.by_guid(entry.guid)) is not None:
-                place.mirror.changed_members(entry.guid, now.usn_changed, (), ())
-            place.reports.event(resource, "MembersChanged", f"{entry.dn}: {'; '.join(change.told for change in changes)}")
+        if facts.wrote_members or self.joining.unseen(resource.key):
+            await place.lull(resource.key)
+            if not await self.joining.confirm(resource.key, entry):
+                return 0.0
+            if facts.wrote_members:
+                place.reports.event(resource, "MembersChanged", f"{entry.dn}: {'; '.join(change.told for change in changes)}")
             plan = self._plan_members(resource, entry)
         if held is None:
             place.guard.withdraw(resource.key)

@@ -7,6 +7,7 @@ anything about members, takes nothing back from the directory: its members are w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from adsync.core.both import group_attributes_of, group_in_directory, group_in_spec
@@ -255,6 +256,10 @@ class MergingGroups(Merging, GroupSync):
         result = merge_members(base, listed, there)
         nested = {name for name in there - result if named[name] in flat.nested}
         return flat, named, result | nested
+
+    def _first_members(self, _resource: Resource) -> tuple[Sequence[str], bool]:
+        """Who is to be in it shows when the sets of both sides are merged."""
+        return (), False
 
     def _plan_members(self, resource: Resource, entry: Entry) -> MembersPlan:
         if resource.spec.member_selector is not None and not self.read_only:

@@ -90,6 +90,7 @@ class ObjectSync(ABC):
         except DirectoryError as error:
             verdict = Verdict(Reason.DIRECTORY_ERROR, str(error))
         finally:
+            place.pressing.discard(key)
             place.guard.finished(key)
         if place.going:
             self._refusals[key] += 1
@@ -193,6 +194,7 @@ class ObjectSync(ABC):
 
     async def hold(self, resource: Resource) -> bool:
         """Set the finalizer before the first write. False where the resource is gone, or going."""
+        self.place.pressing.add(resource.key)
         if resource.held:
             return True
         obj = await self.place.cluster.add_finalizer(as_object(resource), names.FINALIZER)

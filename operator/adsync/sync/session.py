@@ -230,7 +230,7 @@ class Session:
             if not self._moved:
                 since = loop.time()
                 continue
-            if (place.writing or place.writes_under_way) and loop.time() - since < _TELL_AT_LATEST_SECONDS:
+            if (place.writing or place.busy) and loop.time() - since < _TELL_AT_LATEST_SECONDS:
                 continue
             since = loop.time()
             moved, self._moved = self._moved, set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
@@ -9,11 +10,13 @@ from pydantic import SecretStr
 
 from adsync.cluster.client import Cluster
 from adsync.core.changes import Add, Change, Delete, Modify, ModifyMembers, Move
+from adsync.core.dn import DN
 from adsync.core.entries import Entry
 from adsync.core.policy import PasswordPolicy
 from adsync.core.rules import DomainRules
 from adsync.core.users import Surroundings
 from adsync.directory.directory import Directory
+from adsync.directory.model import Link
 from adsync.errors import DirectoryUnavailable
 from adsync.metrics import Metrics
 from adsync.resources.synceduser import PasswordStatus
@@ -34,17 +37,27 @@ not urgent, and the one account that has to be suspended now waiting behind them
 
 USUAL, NEW = range(2)
 """Who goes first where several wait for their turn: an account that is there already does not wait for those that are yet to be made."""
+_LULL_SECONDS = 5.0
 
 _VERBS = {Add: "add", Modify: "modify", Move: "move", Delete: "delete", ModifyMembers: "members"}  # in the metrics
 
 
 @dataclass(slots=True)
+class Unseen:
+    """The names by which members have joined a group, with the objectGUID that each was to stand for; and who was in it `before`."""
+
+    names: dict[DN, str]
+    before: frozenset[str]
+
+
+@dataclass(slots=True)
 class Memory:
-    """What outlives a connection: passwords that the directory refused, until the status tells of them, and the member
-    sets (by names of resources) that both sides of a group last agreed on."""
+    """What outlives a connection: passwords that the directory refused, until the status tells of them, the member
+    sets (by names of resources) that both sides of a group last agreed on, and who joined a group by name and has not been seen in it yet."""
 
     refused: dict[Key, PasswordStatus] = field(default_factory=dict)
     members: dict[Key, frozenset[str]] = field(default_factory=dict)
+    unseen: dict[Key, Unseen] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -71,6 +84,7 @@ class Workplace:
     members_changed: Callable[[Set[str]], None] = lambda _guids: None
     group_changed: Callable[[str], None] = lambda _guid: None
     writing: set[str] = field(default_factory=set)
+    pressing: set[Key] = field(default_factory=set)  # resources whose looks have something to write, and have not written it all yet
     ahead: Turns = field(default_factory=lambda: Turns(AHEAD))
     _turns: Turns = field(default_factory=lambda: Turns(_WRITES_IN_FLIGHT))
     _writes: int = 0
@@ -97,6 +111,27 @@ class Workplace:
     def writes_under_way(self) -> int:
         """How many writes are at the directory, or wait for their turn."""
         return self._writes
+
+    @property
+    def busy(self) -> bool:
+        """Whether the directory is being written, or is about to be."""
+        return bool(self.pressing) or self._writes > 0
+
+    async def few_writes(self, most: int, *, at_most: float) -> None:
+        """Wait, at most so many seconds, until no more than so many writes are under way."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + at_most
+        while self._writes > most and loop.time() < until:  # noqa: ASYNC110 - many things end it
+            await asyncio.sleep(0.01)
+
+    async def lull(self, key: Key) -> None:
+        """What is left of a look can wait for the writes of others, though not for long: reading a large group back, and telling of it, takes
+        the processors of the API server and of the domain controller from those writes."""
+        self.pressing.discard(key)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _LULL_SECONDS
+        while self.busy and loop.time() < until:  # noqa: ASYNC110 - many things end it
+            await asyncio.sleep(0.05)
 
     async def apply(self, change: Change, password: SecretStr | None = None) -> None:
         """Write to the directory; the one place that does. Raises what the directory says, and DirectoryUnavailable without the lease."""
@@ -134,13 +169,14 @@ class Workplace:
             self.members_changed(members)
         return entry
 
-    async def read_members(self, guid: str) -> None:
+    async def read_members(self, guid: str) -> list[Link]:
         """Read a group's whole member list; raises IncompleteRead rather than take a part for it."""
         entry = await self.refresh(guid)
         members = await self.directory.read_members(guid) if entry is not None else None
         if entry is not None and members is not None:
             # Read before the list, so that a change in between makes the list look old rather than current.
             self.members_changed(self.mirror.put_members(guid, entry.usn_changed, {member.guid for member in members if member.guid}))
+        return members or []
 
     async def recheck(self, guid: str) -> Entry | None:
         """As refresh, and whether the object is privileged at this moment, before it is written."""

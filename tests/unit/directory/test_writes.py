@@ -29,6 +29,13 @@ def test_an_add_carries_everything_at_once_and_nothing_empty() -> None:
     assert writes.added(Add(DN_X, "group", {"sAMAccountName": "g"}), None) == {"objectClass": ["top", "group"], "sAMAccountName": ["g"]}
 
 
+def test_a_new_group_is_made_with_its_members() -> None:
+    by_guid = Add(DN_X, "group", {}, members=(A, B))
+    assert writes.added(by_guid, None)["member"] == [f"<GUID={A}>", f"<GUID={B}>"]
+    by_name = Add(DN_X, "group", {}, members=(A, B), names=(DN.parse("CN=a,DC=y"), DN.parse("CN=b,DC=y")))
+    assert writes.added(by_name, None)["member"] == ["CN=a,DC=y", "CN=b,DC=y"]
+
+
 @pytest.mark.parametrize(
     ("edit", "steps"),
     [
@@ -91,6 +98,16 @@ async def test_where_permissive_is_ignored_only_the_rest_is_sent_again() -> None
 async def test_where_nothing_is_left_to_do_that_is_success() -> None:
     fake = Scripted(searches=[members(A)], modifies=[Answer(53)])
     await writes.apply(fake.connection, ModifyMembers(GUID, DN_X, (A,), (B,)), None)
+
+
+async def test_who_is_not_found_by_name_is_looked_for_by_guid() -> None:
+    fake = Scripted(modifies=[Answer(32), SUCCESS])
+    await writes.apply(fake.connection, ModifyMembers(GUID, DN_X, (A,), (B,), names=(DN.parse("CN=a,DC=y"),)), None)
+    assert fake.asked[0]["changes"] == {"member": [("MODIFY_DELETE", [f"<GUID={B}>"]), ("MODIFY_ADD", ["CN=a,DC=y"])]}
+    assert fake.asked[1]["changes"] == {"member": [("MODIFY_DELETE", [f"<GUID={B}>"]), ("MODIFY_ADD", [f"<GUID={A}>"])]}
+    fake = Scripted(modifies=[Answer(32), Answer(32)])
+    with pytest.raises(NoSuchObject):
+        await writes.apply(fake.connection, ModifyMembers(GUID, DN_X, (A,), names=(DN.parse("CN=a,DC=y"),)), None)
 
 
 async def test_a_real_refusal_of_members_is_told() -> None:

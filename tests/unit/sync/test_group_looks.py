@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Set
 from dataclasses import replace
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from adsync.core.changes import Change, ModifyMembers
+from adsync.core.changes import Add, Change, ModifyMembers
+from adsync.core.dn import DN
 from adsync.core.entries import Entry, EntryKind
 from adsync.core.owner import OwnerMark, owner_id
 from adsync.directory.model import Link
-from adsync.errors import IncompleteRead, NoSuchObject
+from adsync.errors import DirectoryUnavailable, IncompleteRead, NoSuchObject
 from adsync.resources.conditions import Reason
 from adsync.resources.syncedgroup import GroupDomainStatus
 from adsync.resources.synceduser import Origin
@@ -65,7 +67,7 @@ class Groups(Directory):
         self.member_reads += 1
         if self.incomplete:
             raise IncompleteRead("the answer was cut")
-        return [Link(guid=each, dn=f"CN={each},{ROOT}") for each in sorted(self.members)]
+        return [Link(guid=each, dn=str(self.ad.entries[each].dn)) for each in sorted(self.members)]
 
     def by_others(self, change: Callable[[set[str]], object]) -> None:
         """A member list that somebody else changes."""
@@ -77,15 +79,31 @@ class Groups(Directory):
         self.ad.entries[FINANCE] = replace(known, usn_changed=known.usn_changed + 1)
 
     async def apply(self, change: Change, password: SecretStr | None = None) -> None:
-        if not isinstance(change, ModifyMembers):
+        if not isinstance(change, (Add, ModifyMembers)):
             await super().apply(change, password)
+            return
+        self.before_write(change)
+        if isinstance(change, Add):
+            if {*change.members} & self.gone:
+                raise NoSuchObject("a member is gone")
+            assert len(change.members) <= 1000
+            self.written.append(change)
+            self.ad.entries[FINANCE] = finance()
+            self.members = self._meant(change.members, change.names)
             return
         if {*change.add, *change.remove} & self.gone:
             raise NoSuchObject("a member is gone")
         assert 0 < len(change.add) + len(change.remove) <= 1000
         self.written.append(change)
-        self.members = (self.members | set(change.add)) - set(change.remove)
+        self.members = (self.members | self._meant(change.add, change.names)) - set(change.remove)
         self._moved()
+
+    def _meant(self, guids: tuple[str, ...], names: tuple[DN, ...]) -> set[str]:
+        """Whom the directory takes them for: whoever bears the name by now."""
+        if not names:
+            return set(guids)
+        found = [self.ad.by_dn(name) for name in names]
+        return {each.guid for each in found if each is not None}
 
 
 class Site(Place):
@@ -104,6 +122,11 @@ class Site(Place):
         self.groups = GroupSync(self.work)
         for number in range(people):
             self.store.put(USER, user(f"p{number}"))
+
+    def forget_group(self) -> None:
+        """The group is not there yet."""
+        del self.groups_directory.ad.entries[FINANCE]
+        self.work.mirror.drop(FINANCE)
 
     async def look_at(self, *names: str, **spec: Any) -> GroupDomainStatus:
         """One look at the group with these members wanted, and what it reports."""
@@ -225,3 +248,137 @@ async def test_observe_plans_and_writes_nothing() -> None:
     assert status.reason is Reason.OBSERVING
     assert status.planned_changes == [f"members of CN=finance,{ROOT}: +p1, −p0"]
     assert site.written == []
+
+
+# --- many at once ---
+
+MANY = 150
+
+
+def everybody(count: int = MANY) -> list[str]:
+    return [f"p{number}" for number in range(count)]
+
+
+def take_the_name(site: Site, number: int, other: str) -> None:
+    """Person `number` is renamed, and somebody else takes the name that becomes free, without our being told of either."""
+    entries = site.groups_directory.ad.entries
+    theirs = entries[guid(number)].dn
+    entries[guid(number)] = replace(entries[guid(number)], dn=DN.parse(f"CN=renamed,{ROOT}"))
+    entries[other] = replace(entries[other], dn=theirs)
+
+
+async def test_many_join_by_name_and_are_read_back_once() -> None:
+    site = Site(MANY, set())
+    status = await site.look_at(*everybody())
+    (change,) = site.written
+    assert isinstance(change, ModifyMembers)
+    assert [str(name) for name in change.names] == [f"CN={site.work.mirror.by_guid(each).sam},{ROOT}" for each in change.add]  # type: ignore[union-attr]
+    assert site.groups_directory.member_reads == 1
+    assert status.reason is Reason.SYNCED
+    assert status.membership is not None
+    assert (status.membership.applied, status.membership.foreign) == (MANY, 0)
+    await site.look_at(*everybody())
+    assert (len(site.written), site.groups_directory.member_reads) == (1, 1)
+
+
+async def test_few_join_a_large_group_by_what_never_changes() -> None:
+    site = Site(MANY + 120, {guid(number) for number in range(MANY)})
+    await site.look_at(*everybody(MANY + 120))
+    (change,) = site.written
+    assert isinstance(change, ModifyMembers)
+    assert (len(change.add), change.names) == (120, ())
+    assert site.groups_directory.member_reads == 0
+
+
+@pytest.mark.parametrize("new", [False, True])
+async def test_who_took_the_name_of_one_who_joins_is_taken_out_again(*, new: bool) -> None:
+    site = Site(MANY, set())
+    if new:
+        site.forget_group()
+    site.groups_directory.before_write = lambda _change: take_the_name(site, 7, STRANGER)
+    await site.look_at(*everybody())
+    site.groups_directory.before_write = lambda _change: None
+    assert STRANGER not in site.groups_directory.members
+    assert site.pause == 0.0
+    site.work.mirror.put(site.groups_directory.ad.entries[guid(7)])  # as the feed brings it
+    status = await site.look_at(*everybody())
+    assert status.reason is Reason.SYNCED
+    assert site.groups_directory.members == {guid(number) for number in range(MANY)}
+    assert not site.work.memory.unseen
+
+
+async def test_who_was_in_the_group_before_stays_whatever_the_name() -> None:
+    site = Site(MANY, {STRANGER})
+    site.groups_directory.before_write = lambda _change: take_the_name(site, 7, STRANGER)
+    await site.look_at(*everybody())
+    assert STRANGER in site.groups_directory.members
+
+
+async def test_who_joined_by_name_is_looked_for_after_a_lost_connection_too() -> None:
+    """It is not known then whether the write happened."""
+    site = Site(MANY, set())
+    lost = [True]
+
+    async def cut(guid: str) -> list[Link]:
+        if lost.pop():
+            take_the_name(site, 7, STRANGER)
+            site.groups_directory.members = (site.groups_directory.members - {site_guid}) | {STRANGER}
+            raise DirectoryUnavailable("cut")
+        raise AssertionError
+
+    site_guid = guid(7)
+    whole = site.groups_directory.read_members
+    site.groups_directory.read_members = cut  # type: ignore[method-assign]
+    with pytest.raises(DirectoryUnavailable):
+        await site.look_at(*everybody())
+    site.groups_directory.read_members = whole  # type: ignore[method-assign]
+    await site.look_at(*everybody())
+    assert STRANGER not in site.groups_directory.members
+
+
+async def test_a_new_group_has_its_members_from_the_beginning() -> None:
+    site = Site(3, set())
+    site.forget_group()
+    status = await site.look_at("p0", "p2", "nobody")
+    (change,) = site.written
+    assert isinstance(change, Add)
+    assert (change.members, change.names) == ((guid(0), guid(2)), ())
+    assert str(change) == f"create group CN=finance,{ROOT} with 2 members"
+    assert site.groups_directory.member_reads == 0
+    assert site.told == {guid(0), guid(2)}
+    assert status.reason is Reason.SYNCED
+    assert status.membership is not None
+    assert (status.membership.desired, status.membership.applied) == (3, 2)
+
+
+async def test_a_new_group_of_thousands_gets_the_rest_right_after() -> None:
+    site = Site(2100, set())
+    site.forget_group()
+    status = await site.look_at(*everybody(2100))
+    assert [type(change) for change in site.written] == [Add, ModifyMembers, ModifyMembers]
+    assert site.groups_directory.members == {guid(number) for number in range(2100)}
+    assert status.reason is Reason.SYNCED
+
+
+async def test_a_new_group_is_made_without_its_members_where_one_of_them_is_gone() -> None:
+    site = Site(3, set())
+    site.forget_group()
+    site.groups_directory.gone.add(guid(1))
+    del site.groups_directory.ad.entries[guid(1)]
+    await site.look_at("p0", "p1")
+    assert [type(change) for change in site.written] == [Add]
+    await site.look_at("p0", "p1")
+    assert site.groups_directory.members == {guid(0)}
+
+
+async def test_what_is_left_waits_until_the_others_have_written() -> None:
+    site = Site(1, set())
+    site.work.pressing.add(user_key("other"))
+    look = asyncio.create_task(site.look_at("p0"))
+    await asyncio.wait([look], timeout=0.2)
+    assert site.written
+    assert not look.done()
+    assert site.work.pressing == {user_key("other")}
+    site.work.pressing.clear()
+    assert (await look).reason is Reason.SYNCED
+    assert not site.work.pressing
