@@ -57,12 +57,11 @@ integration: system venv lab ## tests against a real API server and a real domai
 	@# Real parts on a machine that may be busy: a test that fails gets one more try, and is listed with an R where it needed it.
 	$(PY) -m pytest tests/integration --reruns 1 -rR
 
-# The tests in which the directory answers all sorts of things.
-STRICT := $(addprefix tests/integration/test_,directory.py users.py groups.py group_members.py passwords.py two_domains.py)
-
-.PHONY: integration-strict
-integration-strict: system venv lab ## those that are about the directory once more, through a proxy with Windows's manners
-	ADSYNC_TEST_FRONT=strict $(PY) -m pytest $(STRICT) --reruns 1 -rR
+.PHONY: integration-strict integration-direct
+integration-strict: FRONT := strict
+integration-direct: FRONT := direct
+integration-strict integration-direct: system venv lab ## all of them by one way to the directory: through a proxy with Windows's manners, or without
+	ADSYNC_TEST_FRONT=$(FRONT) $(PY) -m pytest tests/integration --reruns 1 -rR
 
 .PHONY: chart
 chart: system venv lab ## tests of the chart: what it renders, and a release of it in a real API server

@@ -57,27 +57,56 @@ def processes() -> Iterator[Audited]:
         shutil.rmtree(state, ignore_errors=True)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def way() -> Iterator[str]:
-    """How clients reach domain controllers: "direct", or with ADSYNC_TEST_FRONT=strict through proxies with Windows's manners."""
-    chosen = os.environ.get("ADSYNC_TEST_FRONT") or "direct"
-    if chosen == "direct":
-        yield chosen
-        return
-    assert chosen == "strict", "ADSYNC_TEST_FRONT is direct or strict"
-    fronts: dict[tuple[str, Path], Strict] = {}
+DIRECT, STRICT = "direct", "strict"
+# How clients reach domain controllers with ADSYNC_TEST_FRONT=mixed, the default: most of what is about the directory goes through proxies with
+# Windows's manners, its core with and without, and what is about other things without. With "direct" or "strict" everything goes that way.
+_MIXED = {
+    "test_directory.py": (DIRECT, STRICT),
+    "test_joining.py": (DIRECT, STRICT),
+    **dict.fromkeys(
+        ("test_users.py", "test_passwords.py", "test_groups.py", "test_group_members.py", "test_two_domains.py"),
+        (STRICT,),
+    ),
+}
 
-    def endpoint(dc: DomainController) -> tuple[str, int]:
+
+def ways(file: str) -> tuple[str, ...]:
+    """The ways in which the tests of a file are run."""
+    chosen = os.environ.get("ADSYNC_TEST_FRONT") or "mixed"
+    assert chosen in (DIRECT, STRICT, "mixed"), "ADSYNC_TEST_FRONT is direct, strict or mixed"
+    return _MIXED.get(file, (DIRECT,)) if chosen == "mixed" else (chosen,)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    here = ways(metafunc.module.__file__.rpartition("/")[2])
+    if "manners" in metafunc.fixturenames and here != (DIRECT,):
+        metafunc.parametrize("manners", here, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="session")
+def fronts() -> Iterator[Callable[[DomainController], Strict]]:
+    """The proxy in front of a domain controller, made where there is none yet."""
+    made: dict[tuple[str, Path], Strict] = {}
+
+    def front(dc: DomainController) -> Strict:
         key = dc.address, dc.directory
-        if key not in fronts:
-            fronts[key] = Strict.before(dc)
-        return "127.0.0.1", fronts[key].port
+        if key not in made:
+            made[key] = Strict.before(dc)
+        return made[key]
 
+    yield front
+    for each in made.values():
+        each.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def manners(request: pytest.FixtureRequest, fronts: Callable[[DomainController], Strict]) -> Iterator[str]:
+    """How clients reach domain controllers in this module: "direct", or "strict" through proxies with Windows's manners."""
+    chosen: str = getattr(request, "param", DIRECT)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DomainController, "endpoint", property(endpoint))
+        if chosen == STRICT:
+            patch.setattr(DomainController, "endpoint", property(lambda dc: ("127.0.0.1", fronts(dc).port)))
         yield chosen
-    for front in fronts.values():
-        front.close()
 
 
 @pytest.fixture(scope="session")
@@ -150,7 +179,7 @@ def site(api: KubeApi, control_plane: ControlPlane, dc: DomainController, namesp
 
 
 @pytest.fixture(scope="module")
-def home(control_plane: ControlPlane, dc: DomainController) -> Iterator[Site]:
+def home(control_plane: ControlPlane, dc: DomainController, manners: str) -> Iterator[Site]:
     """A namespace and a container that the tests of a module share; nothing is connected yet."""
     api = KubeApi(control_plane)
     with new_namespace(api) as namespace, new_container(dc) as container:
