@@ -16,6 +16,7 @@ from adsync.core.changes import Add, ModifyMembers
 from adsync.core.dn import DN
 from adsync.core.entries import Entry
 from adsync.errors import AlreadyExists, DirectoryError, DirectoryUnavailable
+from adsync.resources.addomain import Mode
 from adsync.sync.store import Key
 from adsync.sync.workplace import Unseen, Workplace
 
@@ -59,8 +60,8 @@ class Joining:
         await self._place.apply(change)
 
     def unseen(self, key: Key) -> bool:
-        """Whether somebody has joined by name who has not been seen in the group yet."""
-        return key in self._place.memory.unseen
+        """Whether somebody has joined by name who is yet to be looked for in the group; which may lead to a write."""
+        return key in self._place.memory.unseen and self._place.resource.spec.mode is not Mode.OBSERVE
 
     async def confirm(self, key: Key, entry: Entry) -> bool:
         """Read back what was written. False where somebody had come in by the name of another, who therefore is missing.
