@@ -118,6 +118,9 @@ class GroupSync(ObjectSync):
         event, found = self.place.reports.event, plan.found
         for change in done:
             event(resource, "Created" if isinstance(change, Add) else "Updated", str(change))
+            if isinstance(change, Add) and change.members:
+                (joined,) = member_changes(change.members, (), "", change.dn, self._shown_name)
+                event(resource, "MembersChanged", f"{change.dn}: {joined.told}")
         if found and found.adopting and found.entry:
             event(resource, "Adopted", f"took over {found.entry.dn}")
         if plan.drift:
