@@ -42,7 +42,13 @@ class Edit:
     exact: bool = False
 
     def __str__(self) -> str:
-        return f"{self.attribute}: {'(none)' if self.old is None else self.old} → {'(none)' if self.new is None else self.new}"
+        told = f"{self.attribute}: {'(none)' if self.old is None else self.old} → {'(none)' if self.new is None else self.new}"
+        return f"{told} ({'disabled' if _disabled(self.new) else 'enabled'})" if self._switches else told
+
+    @property
+    def _switches(self) -> bool:
+        """Whether it disables or enables the account: few people know the flags of userAccountControl by heart."""
+        return self.attribute == "userAccountControl" and _disabled(self.old) is not _disabled(self.new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,3 +145,23 @@ class DropResource:
 
 
 Change: TypeAlias = Add | Modify | Move | Delete | ModifyMembers
+
+
+def past(change: Change) -> str:
+    """A change that has been made, in words: `str(change)` tells of one that is wanted."""
+    match change:
+        case Add():
+            return f"created {change.object_class} {change.dn}"
+        case Move():
+            verb = "renamed" if change.dn.parent == change.new_dn.parent else "moved"
+            return f"{verb} {change.dn} → {change.new_dn}"
+        case Delete():
+            return f"deleted {change.dn}"
+        case Modify() if Verb.DISABLE in change.verbs:
+            return f"disabled {change.dn}"
+        case _:
+            return str(change)
+
+
+def _disabled(flags: str | None) -> bool:
+    return bool(int(flags) & 2) if flags and flags.lstrip("-").isdigit() else False

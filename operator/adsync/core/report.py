@@ -206,9 +206,10 @@ def group_status(old: dict[str, Any], subject: Subject, entries: Sequence[GroupD
     memberships = [entry.membership for entry in entries if entry.membership]
     new["memberCount"] = sum(membership.applied or 0 for membership in memberships)
     new["pendingCount"] = sum((membership.desired or 0) - (membership.applied or 0) for membership in memberships)
-    status = ConditionStatus.UNKNOWN if not memberships else ConditionStatus.FALSE if new["pendingCount"] else ConditionStatus.TRUE
+    count = new["pendingCount"]
+    status = ConditionStatus.UNKNOWN if not memberships else ConditionStatus.FALSE if count else ConditionStatus.TRUE
     reason = {ConditionStatus.UNKNOWN: "Unknown", ConditionStatus.FALSE: "MembersPending", ConditionStatus.TRUE: "Synced"}[status]
-    told = f"{new['pendingCount']} members are pending" if new["pendingCount"] else ""
+    told = f"{count} member{' is' if count == 1 else 's are'} pending; status.domains[].membership.pending says why" if count else ""
     new["conditions"] = _with(new["conditions"], _condition(ConditionType.MEMBERSHIP_SYNCED, status, reason, told, subject, now))
     return new
 

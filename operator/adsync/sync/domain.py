@@ -83,6 +83,7 @@ class DomainLoop:
         self._memory = Memory()
         self._quarrels = Quarrels(asyncio.get_running_loop().time)
         self._failures = 0
+        self._stray = ""  # the digest that was told of last as being of nothing
         self._session: Session | None = None
         self._setup: Setup | None = None
         self._from_memory_since: float | None = None  # being deleted, and what it was set up with can't be read any more (loop time)
@@ -287,6 +288,9 @@ class DomainLoop:
                     self.dirty.add(key)
             if approved:
                 self.shared.reports.event(resource, "Approved", f"{len(approved)} held changes with digest {digest} were let through")
+            elif digest != self._stray and (stray := place.guard.stray(digest)):
+                self.shared.reports.event(resource, "ApprovalUnknown", stray, warning=True)
+                self._stray = digest
         return asked
 
     async def _prepare(self, resource: Resource, setup: Setup, directory: Directory) -> Workplace:

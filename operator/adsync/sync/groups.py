@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from adsync.core.changes import Add, Change, ModifyMembers
+from adsync.core.changes import Add, Change, Modify, ModifyMembers, past
 from adsync.core.entries import Entry, EntryKind
 from adsync.core.groups import GroupPlan, GroupWish, agreed_group, plan_group, plan_group_removal
 from adsync.core.identity import Verdict
@@ -117,7 +117,12 @@ class GroupSync(ObjectSync):
     def _tell(self, resource: Resource, plan: GroupPlan, done: Sequence[Change]) -> None:
         event, found = self.place.reports.event, plan.found
         for change in done:
-            event(resource, "Created" if isinstance(change, Add) else "Updated", str(change))
+            if isinstance(change, Modify):  # the owner mark is no news to anybody
+                told = [str(edit) for edit in change.edits if edit.attribute != self.place.rules.mark_attribute]
+            else:
+                told = [past(change)]
+            if told:
+                event(resource, "Created" if isinstance(change, Add) else "Updated", "; ".join(told))
             if isinstance(change, Add) and change.members:
                 (joined,) = member_changes(change.members, (), "", change.dn, self._shown_name)
                 event(resource, "MembersChanged", f"{change.dn}: {joined.told}")

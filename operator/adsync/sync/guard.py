@@ -13,6 +13,7 @@ from adsync.core.identity import Verdict
 from adsync.core.safety import HeldChanges, Ledger, Limits, exceeded
 from adsync.resources.addomain import Safety
 from adsync.resources.addomain_status import PlannedChanges, Removal, SafetyStatus
+from adsync.resources.common import format_duration
 from adsync.resources.conditions import Reason
 from adsync.sync.store import Key
 
@@ -86,8 +87,8 @@ class Guard:
             return None
         self.held.hold(str(key), told)
         limit = self.limits.allowed(verb, populations[verb])
-        said = f"more than {limit} changes of the kind {verb} within {self.limits.window} are held"
-        message = f"{said}; approve them on the ADDomain, or raise spec.safety"
+        said = f"more than {limit} changes of the kind {verb} within {format_duration(self.limits.window)} are held"
+        message = f"{said}; approve them on the ADDomain (its WithinSafetyLimit condition says how), or raise spec.safety"
         return Verdict(Reason.SAFETY_LIMIT, message)
 
     def note(self, key: Key, change: Change | DropResource) -> None:
@@ -106,6 +107,16 @@ class Guard:
             return None
         return SafetyStatus(removals=removals[-1000:] or None, held=held, approved_digest=self.held.last_approved or None)
 
+    @property
+    def unseen(self) -> int:
+        """How many are held that no status has shown yet: the set may still grow."""
+        return 0 if self.held.published else len(self.held.frozen)
+
+    @property
+    def later(self) -> int:
+        """How many are held beside those whose digest is shown: the next set."""
+        return len(self.held.waiting)
+
     def planned(self) -> PlannedChanges | None:
         """What is held, as the status shows it. Showing it freezes the set."""
         if not self.held.frozen:
@@ -117,6 +128,13 @@ class Guard:
     def approve(self, digest: str) -> list[str]:
         """Let the held set with exactly this digest through; returns the keys, as `str(Key)`, that may go on."""
         return self.held.approve(digest)
+
+    def stray(self, digest: str) -> str:
+        """What to say of an approval that is of no set there is or was; "" where nothing is shown to be approved."""
+        held = self.held
+        if not held.frozen or not held.published or digest in (held.digest, held.last_approved):
+            return ""
+        return f"{digest!r} is not the digest of what is held now, which is {held.digest}; nothing was let through"
 
 
 def _exactly(change: Change | DropResource) -> str:

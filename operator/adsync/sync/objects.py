@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
-from adsync.core.changes import Add, Change, Edit, Move
+from adsync.core.changes import Add, Change, Edit, Move, past
 from adsync.core.dn import fold_case
 from adsync.core.entries import Entry
 from adsync.core.identity import Found, Verdict
@@ -312,7 +312,7 @@ class ObjectSync(ABC):
                 await place.refresh(entry.guid)
                 return False
             place.guard.note(resource.key, change)
-            place.reports.event(resource, "Released", str(change))
+            place.reports.event(resource, "Released", past(change))
         await place.refresh(entry.guid)
         return True
 

@@ -30,7 +30,7 @@ _WORKERS = 100  # most of them wait: for the API server, for their turn to write
 _UNFORESEEN_SECONDS = 30.0
 _RESYNC_LEAST_SECONDS, _RESYNC_SHARE = 5.0, 10  # between two comparisons: so many seconds, and so many times what the last one took
 _TELL_SECONDS, _TELL_AT_LATEST_SECONDS = 0.3, 5.0
-_PROTECTED = "it is a privileged group, or a member of one, directly or through other groups"
+_PROTECTED = "it belongs to a privileged group, directly or through other groups, or is one"
 
 
 class Session:

@@ -23,6 +23,7 @@ from adsync.sync.store import GROUP, USER, Key, Resource, Store
 
 _PAUSE_SECONDS = 1.0
 _SAMPLE = 20
+_GROWING_LOOKS = 10  # so often at most is the set of held changes waited for, a second each time, while it becomes larger
 
 
 class Teller:
@@ -40,6 +41,7 @@ class Teller:
         self._reports = reports
         self._metrics = metrics
         self._timer: asyncio.TimerHandle | None = None
+        self._unseen, self._looks = 0, 0
         self._told_at = 0.0
 
     def tell(self) -> None:
@@ -74,21 +76,31 @@ class Teller:
         facts.users = UserCounts(**count_reasons(reasons[USER]), imported=imported[USER], suspended=suspended)
         facts.groups = GroupCounts(**count_reasons(reasons[GROUP]), imported=imported[GROUP])
         self._measure(reasons)
-        self._gather_safety()
+        self._gather_safety(resource)
         if self.session is not None:
             self._gather_session(self.session, resource, standings)
 
-    def _gather_safety(self) -> None:
+    def _gather_safety(self, resource: Resource) -> None:
         facts = self.facts
-        if self.guard is None:
+        if (guard := self.guard) is None:
             return
-        facts.safety, planned = self.guard.status(), self.guard.planned()
-        facts.planned = planned
+        # Showing a set freezes it. Whoever deletes thirty users should not have to approve two, and then the other twenty-eight.
+        growing, unseen = guard.unseen > self._unseen and self._looks < _GROWING_LOOKS, guard.unseen
+        self._unseen, self._looks = (unseen, self._looks + 1) if growing else (0, 0)
+        planned = None if growing else guard.planned()
+        facts.safety, facts.planned = guard.status(), planned
         self._metrics.held_changes.labels(self.name).set(facts.safety.held or 0 if facts.safety else 0)
         finding = Finding(True, "WithinLimit")
         if planned is not None:
-            said = f"{planned.count} changes are held; approve them with annotation {names.APPROVE}={planned.digest}"
-            finding = Finding(False, "ChangesHeld", said)
+            said = f"{_held(planned.count)}; approve them with annotation {names.APPROVE}={planned.digest}"
+            more = f"; {guard.later} that came later form the next set" if guard.later else ""
+            finding = Finding(False, "ChangesHeld", said + more)
+            if unseen:
+                shown = f"{_held(planned.count)}; status.plannedChanges shows what, with the digest to approve"
+                self._reports.event(resource, str(Reason.SAFETY_LIMIT), shown, warning=True)
+        elif growing:
+            finding = Finding(False, "ChangesHeld", f"{_held(unseen)}; the digest to approve follows when no more are coming")
+            self.tell()
         facts.findings[ConditionType.WITHIN_SAFETY_LIMIT] = finding
 
     def _gather_session(self, session: Session, resource: Resource, standings: Mapping[Key, Standing]) -> None:
@@ -107,8 +119,8 @@ class Teller:
             return
         facts.requested_at = self.requested or resource.requested
         facts.verdict = Verdict(Reason.SYNCED, "")
-        if facts.planned is not None:
-            facts.verdict = Verdict(Reason.SAFETY_LIMIT, facts.findings[ConditionType.WITHIN_SAFETY_LIMIT].message)
+        if (within := facts.findings.get(ConditionType.WITHIN_SAFETY_LIMIT)) is not None and within.status is False:
+            facts.verdict = Verdict(Reason.SAFETY_LIMIT, within.message)
         elif resource.spec is not None and resource.spec.mode is Mode.OBSERVE:
             said = "mode Observe: changes are planned and reported, nothing is written to the directory"
             facts.verdict, facts.planned = Verdict(Reason.OBSERVING, said), _planned(standings)
@@ -134,6 +146,10 @@ class Teller:
             for reason, number in counts.items():
                 (state,) = (name for name, count in count_reasons({reason: 1}).items() if count and name != "total")
                 gauge.labels(kind, self.name, state, str(reason)).set(number)
+
+
+def _held(count: int | None) -> str:
+    return f"{count or 0} change{' is' if count == 1 else 's are'} held"
 
 
 def _planned(standings: Mapping[Key, Standing]) -> PlannedChanges | None:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 from pydantic import SecretStr
 
-from adsync.core.changes import Add, Change, Modify, PasswordSource
+from adsync.core.changes import Add, Change, Modify, PasswordSource, past
 from adsync.core.entries import Entry
 from adsync.core.identity import Verdict
 from adsync.core.names import AccountNames
@@ -210,7 +210,7 @@ class UserSync(ObjectSync):
             elif isinstance(change, Modify):
                 self._tell_modify(resource, plan, change)
             else:
-                event(resource, "Moved", str(change))
+                event(resource, "Moved", past(change))
         if found and found.adopting and found.entry:
             event(resource, "Adopted", f"took over {found.entry.dn}")
         if plan.drift:
