@@ -306,6 +306,7 @@ class Demo(Stage):
             lambda: self.api.get("SyncedUser", STAFF, "dora")["spec"].get("attributes", {}).get("title") == "Head of Nights",
         )
         spec = self.api.get("SyncedUser", STAFF, "dora")["spec"]
+        spec["domains"] = [{"name": each["name"]} for each in spec["domains"]]  # without the namespace, which is empty: the user's own
         members = self.api.get("SyncedGroup", STAFF, "night-shift")["spec"].get("members", [])
         self.show(
             "kubectl apply",
@@ -339,7 +340,8 @@ class Demo(Stage):
         )
         self.check(self.dc.find("carla") is None, "Carla's account is gone")
         self.check(self.disabled("ben"), "Ben's account is there, and disabled")
-        self.show("kubectl delete suser carla ben", Text(""), self.entries("carla", "ben"), self.table())
+        policies = {name: {"deletionPolicy": policy} for name, policy in (("SyncedUser carla", "Delete"), ("ADDomain corp", "Disable"))}
+        self.show("kubectl delete suser carla ben", yaml_of(policies), self.entries("carla", "ben"), self.table())
         self.done(f"the resources went {took:.0f} ms later, when the directory had confirmed it")
 
     def _pause(self) -> None:

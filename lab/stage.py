@@ -191,9 +191,11 @@ class Stage:
         self.console.print(grid)
 
     def entries(self, *names: str) -> RenderableType:
-        """As ldapsearch shows them."""
+        """As ldapsearch shows them, with an empty line between two."""
         shown: list[RenderableType] = []
         for name in names:
+            if shown:
+                shown.append(Text(""))
             found = self.dc.find(name, SHOWN)
             if found is None:
                 shown.append(Text(f"{name}: no such account", style="yellow"))
@@ -247,12 +249,13 @@ class Stage:
         option = f" --name {self.lab.name}" if self.lab.name != "default" else ""
         stop_it = "make demo-stop" if self.lab.name == NAME else f"{python} -m lab.demo{option} --stop"
         lines = [
-            ("people", f"{lab} kubectl{option} get adsync -n {NAMESPACE}"),
-            ("one of them", f"{lab} kubectl{option} get suser anna -n {NAMESPACE} -o yaml"),
-            ("change her", f"{lab} kubectl{option} edit suser anna -n {NAMESPACE}"),
-            ("what happened", f"{lab} kubectl{option} get events -n {NAMESPACE}"),
+            ("in your shell", f'eval "$({lab} env{option})"'),
+            ("then: people", f"kubectl get adsync -n {NAMESPACE}"),
+            ("one of them", f"kubectl describe suser anna -n {NAMESPACE}"),
+            ("change her", f"kubectl edit suser anna -n {NAMESPACE}"),
+            ("what happened", f"kubectl events -n {NAMESPACE}"),
+            ("what there is", "kubectl explain suser.spec"),
             ("the directory", f"{lab} ldapsearch{option} -b {self.dc.container} '(sAMAccountName=anna)'"),
-            ("in your shell", f'eval "$({lab} env{option})"   # then kubectl as it is'),
             ("operator's log", f"tail -f {self.operator.log_file}"),
             ("its metrics", f"curl {self.operator.metrics_url}"),
             ("stop it all", stop_it),
