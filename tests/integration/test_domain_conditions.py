@@ -604,6 +604,7 @@ def test_removals_above_the_limit_are_held_and_exactly_those_approved_go(site: S
         return sum(site.api.find("SyncedUser", site.namespace, name) is None for name in names)
 
     eventually(lambda: len(held()) == 2 and gone() == 2)
+    eventually(lambda: planned_changes(site)["count"] == 2)
     domain = domain_is(site, "SafetyLimit")
     assert condition(domain, "WithinSafetyLimit")["status"] == "False"
     planned = domain["status"]["plannedChanges"]
@@ -616,6 +617,8 @@ def test_removals_above_the_limit_are_held_and_exactly_those_approved_go(site: S
     eventually(lambda: len(held()) == 3)
     assert planned_changes(site)["digest"] == planned["digest"]
     annotate(site, "corp", "adsync.dev/approve", "0" * 16)
+    eventually(lambda: "ApprovalUnknown" in reasons(site, "corp"))
+    assert len(held()) == 3, "it lets nothing through"
     annotate(site, "corp", "adsync.dev/approve", planned["digest"])
     for name in first:
         site.await_gone(name)
