@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
-from adsync.core.changes import Add, Change, Edit, Move, past
+from adsync.core.changes import Add, Change, Edit, Modify, Move, past
 from adsync.core.dn import fold_case
 from adsync.core.entries import Entry
 from adsync.core.identity import Found, Verdict
@@ -312,7 +312,8 @@ class ObjectSync(ABC):
                 await place.refresh(entry.guid)
                 return False
             place.guard.note(resource.key, change)
-            place.reports.event(resource, "Released", past(change))
+            marked_only = isinstance(change, Modify) and all(edit.attribute == place.rules.mark_attribute for edit in change.edits)
+            place.reports.event(resource, "Released", f"let go of {change.dn}, which stays as it is" if marked_only else past(change))
         await place.refresh(entry.guid)
         return True
 

@@ -259,7 +259,8 @@ class Session:
                 _log.warning("not finished, will be tried again", resource=str(key), error=str(error))
                 pause = 0.0
             except Exception:  # noqa: BLE001 - one resource that trips over a defect must not stop the others
-                _log.exception("unforeseen error; other resources go on", resource=str(key))
+                if self.place.domain in self.place.store.resources:  # else it went in the middle of a look, and this session ends
+                    _log.exception("unforeseen error; other resources go on", resource=str(key))
                 pause = _UNFORESEEN_SECONDS
             loop = asyncio.get_running_loop()
             self._progress = loop.time()

@@ -8,9 +8,11 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from adsync.cluster.secrets import SecretData
 from adsync.core.changes import Add, Change, Delete, Modify, PasswordSource
@@ -33,11 +35,13 @@ from adsync.errors import (
 from adsync.metrics import Metrics
 from adsync.resources.conditions import Reason
 from adsync.resources.synceduser import Origin, PasswordState, SyncedUserStatus, UserDomainStatus
+from adsync.sync.dirty import DirtySet
 from adsync.sync.guard import Guard, Managed
 from adsync.sync.mirror import Mirror
 from adsync.sync.quarrels import Quarrels
 from adsync.sync.readback import ReadBack
 from adsync.sync.reports import Reports, as_object
+from adsync.sync.session import Session
 from adsync.sync.store import DOMAIN, USER, Key, Store
 from adsync.sync.users import UserSync
 from adsync.sync.workplace import AHEAD, Memory, Workplace
@@ -574,6 +578,41 @@ async def test_a_deleted_resource_goes_when_the_policy_is_carried_out(
     assert (account is not None) is there
     if account is not None:
         assert (account.disabled, bool(account.mark)) == (disabled, mark)
+
+
+@pytest.mark.parametrize(
+    ("policy", "told"), [("Delete", "deleted CN=jdoe,"), ("Disable", "disabled CN=jdoe,"), ("Retain", "let go of CN=jdoe,")]
+)
+async def test_what_the_policy_did_is_told_as_done(policy: str, told: str) -> None:
+    place = Place(deletionPolicy=policy)
+    place.ask()
+    await place.look()
+    place.ask(meta=GOING)
+    await place.users.look(JDOE)
+    (message,) = [message for reason, message in place.events.said if reason == "Released"]
+    assert message.startswith(told)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_a_domain_that_goes_in_the_middle_of_a_look_is_no_defect(gone: bool) -> None:
+    place = Place()
+    place.ask()
+    dirty: DirtySet[Key] = DirtySet(lambda _key: 0)
+    looked = asyncio.Event()
+    session = Session(place.work, dirty, lambda: None, looked.set)
+    dirty.add(JDOE)
+
+    async def trips(_key: Key) -> float | None:
+        if gone:
+            place.store.remove(*CORP)
+            pytest.fail(f"{place.work.resource} is still there")
+        raise ValueError("a defect")
+
+    with patch.object(session.users, "look", trips), capture_logs() as logged:
+        work = asyncio.create_task(session._work())
+        await looked.wait()
+        work.cancel()
+    assert bool(logged) is not gone
 
 
 async def test_a_resources_own_policy_comes_before_the_domains() -> None:
