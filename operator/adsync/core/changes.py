@@ -151,7 +151,7 @@ def past(change: Change) -> str:
     """A change that has been made, in words: `str(change)` tells of one that is wanted."""
     match change:
         case Add():
-            return f"created {change.object_class} {change.dn}"
+            return f"created {str(change).removeprefix('create ')}"
         case Move():
             verb = "renamed" if change.dn.parent == change.new_dn.parent else "moved"
             return f"{verb} {change.dn} → {change.new_dn}"

@@ -29,6 +29,7 @@ def test_the_switch_among_the_flags_is_named(old: str | None, new: str, told: st
     ("change", "told"),
     [
         (Add(JO, "group", {}), f"created group {JO}"),
+        (Add(JO, "group", {}, members=("a", "b")), f"created group {JO} with 2 members"),
         (Move("g", JO, HOME.child("CN", "joe")), f"renamed {JO} → CN=joe,{ROOT}"),
         (Move("g", JO, HOME.child("OU", "sales").child("CN", "jo")), f"moved {JO} → CN=jo,OU=sales,{ROOT}"),
         (Delete("g", JO), f"deleted {JO}"),

@@ -343,7 +343,7 @@ async def test_a_new_group_has_its_members_from_the_beginning() -> None:
     (change,) = site.written
     assert isinstance(change, Add)
     assert (change.members, change.names) == ((guid(0), guid(2)), ())
-    created = ("Created", f"create group CN=finance,{ROOT} with 2 members")
+    created = ("Created", f"created group CN=finance,{ROOT} with 2 members")
     assert site.events.said == [created, ("MembersChanged", f"CN=finance,{ROOT}: +p0, +p2")]
     assert site.groups_directory.member_reads == 0
     assert site.told == {guid(0), guid(2)}
