@@ -28,7 +28,10 @@ from adsync.sync.wishes import bare_group_wish, group_wish, owner_of
 from adsync.sync.workplace import Workplace
 
 _SHOWN = 100
-_LARGE = 100  # members
+_LARGE, _LARGE_IN_FLIGHT = (
+    100,
+    3,
+)  # members; finalizers that are being set at once: one alone would take its time where the API server is slow
 _AHEAD, _AHEAD_SECONDS = 3, 1.0  # writes that keep a directory busy until there is another
 
 
@@ -38,7 +41,7 @@ class GroupSync(ObjectSync):
     def __init__(self, place: Workplace) -> None:
         super().__init__(place)
         self.joining = Joining(place)
-        self._large = asyncio.Lock()
+        self._large = asyncio.Semaphore(_LARGE_IN_FLIGHT)
 
     def vanished(self, key: Key) -> None:
         self.place.memory.unseen.pop(key, None)
@@ -134,7 +137,7 @@ class GroupSync(ObjectSync):
             event(resource, "DriftReverted", "set back what was changed in the directory: " + "; ".join(map(str, plan.drift)))
 
     async def hold(self, resource: Resource) -> bool:
-        """One after the other where the objects are large, and not far ahead of the directory: each costs the API server dozens of
+        """Few at once where the objects are large, and not far ahead of the directory: each costs the API server dozens of
         milliseconds, and all of them together would keep the first from the directory until the last is through."""
         self.place.pressing.add(resource.key)
         if resource.held or len(resource.spec.members or ()) < _LARGE:
