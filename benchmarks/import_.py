@@ -6,25 +6,29 @@ import asyncio
 import json
 import re
 import ssl
+import statistics
 import time
 from typing import Any
 
 import aiohttp
+import ldap3
 
-from benchmarks.measure import Processor, Result, operations_of, quiet, versions_of
-from benchmarks.site import Lab, ReadyCount, Site, fields, wait
+from benchmarks.measure import Processor, Result, connect, operations_of, quiet, versions_of
+from benchmarks.site import Lab, ReadyCount, Site, fields, ready, wait
 from lab.api import GROUP, Manifest
 from lab.processes import LabError
 from lab.provision import group_ldif, user_ldif
 
 _IN_FLIGHT = 32
+_SAMPLES = 30
 _BARE_MOST = 2000  # of the bare loop's rate this many tell enough
 
 
 def imported(lab: Lab, users: int, groups: int, members: int) -> Result:
     """`users` accounts in `groups` groups of `members` each, all in the scope group. The clock runs from the creation of the ADDomain until
-    every SyncedUser is Ready, and until every SyncedGroup is."""
-    site = Site(lab, "import", domain=False, direction="Import", scopeGroup="import-scope")
+    every SyncedUser is Ready, and until every SyncedGroup is. Then, with all of them there: a full comparison, single changes on each side, and
+    a restart."""
+    site = Site(lab, "import", domain=False, direction="Bidirectional", scopeGroup="import-scope")
     _fill(lab, site, users, groups, members)
     site.operator.start()
     with ReadyCount(site) as counted, Processor(lab, site) as spent:
@@ -42,11 +46,16 @@ def imported(lab: Lab, users: int, groups: int, members: int) -> Result:
     quiet(lab)
     bare = asyncio.run(_bare(lab, resources[:_BARE_MOST]))
     compared = _compare(lab, site, users)
+    told = {
+        "memory_mib": site.operator.memory() / 2**20, "memory_peak_mib": site.operator.memory("VmHWM") / 2**20,
+        "ldap_operations": operations_of(site),
+    }  # fmt: skip
+    latency = _latency(lab, site, users)
+    restarted = _restart(lab, site, users)
     result = {
         "users": users, "groups": groups, "memberships": memberships, "seconds": took, "groups_seconds": groups_took,
         "per_second": users / took, "bare_per_second": bare, "ratio": users / took / bare, "processor_seconds": spent.seconds,
-        "memory_mib": site.operator.memory() / 2**20, "memory_peak_mib": site.operator.memory("VmHWM") / 2**20,
-        "ldap_operations": operations_of(site), "requests": asked, **compared,
+        "requests": asked, **told, **compared, **latency, **restarted,
     }  # fmt: skip
     site.operator.terminate()
     return result
@@ -116,6 +125,55 @@ async def _bare(lab: Lab, resources: list[Manifest]) -> float:
         began = time.perf_counter()
         await asyncio.gather(*(work() for _ in range(_IN_FLIGHT)))
         return len(resources) / (time.perf_counter() - began)
+
+
+def _latency(lab: Lab, site: Site, users: int) -> Result:
+    """One change on each side: milliseconds until it is on the other."""
+    out, back = [], []
+    with connect(lab) as connection:
+        for number in range(_SAMPLES):
+            name = f"i{number * 37 % users:05d}"
+            dn = f"CN={name},{site.container}"
+
+            def title(dn: str = dn) -> str:
+                connection.search(dn, "(objectClass=*)", ldap3.BASE, attributes=["title"])
+                values = (connection.response or [{}])[0]["raw_attributes"]["title"]
+                return bytes(values[0]).decode() if values else ""
+
+            def told(name: str = name) -> str:
+                return str(lab.api.get("SyncedUser", site.name, name)["spec"].get("attributes", {}).get("title", ""))
+
+            def settled(name: str = name) -> bool:
+                return ready(lab.api.get("SyncedUser", site.name, name))
+
+            began = time.perf_counter()
+            lab.api.patch("SyncedUser", site.name, name, {"spec": {"attributes": {"title": f"Here {number}"}}})
+            wait(lambda: title() == f"Here {number}", site.operator, "a change is in the directory", interval=0.002)  # noqa: B023
+            out.append((time.perf_counter() - began) * 1000)
+            wait(settled, site.operator, f"{name} is Ready")
+            began = time.perf_counter()
+            connection.modify(dn, {"title": [(ldap3.MODIFY_REPLACE, [f"There {number}"])]})  # type: ignore[no-untyped-call]
+            wait(lambda: told() == f"There {number}", site.operator, "a change is in the spec", interval=0.002)  # noqa: B023
+            back.append((time.perf_counter() - began) * 1000)
+            wait(settled, site.operator, f"{name} is Ready")
+    return {"to_directory_ms": statistics.median(out), "to_resource_ms": statistics.median(back)}
+
+
+def _restart(lab: Lab, site: Site, users: int) -> Result:
+    """SIGKILL and a start, with everything in step: how long until all is compared, and whether anything was written."""
+    quiet(lab)
+    usn, versions = lab.dc.highest_usn(), versions_of(lab.api, site) | versions_of(lab.api, site, "SyncedGroup")
+    site.operator.kill()
+    began = time.perf_counter()
+    site.operator.start()
+    wait(lambda: site.operator.metric("adsync_sync_seconds_count", kind="SyncedUser") >= users, site.operator, "every user is compared")
+    took = time.perf_counter() - began
+    quiet(lab)
+    after = versions_of(lab.api, site) | versions_of(lab.api, site, "SyncedGroup")
+    return {
+        "restart_seconds": took, "restart_usn_moved": lab.dc.highest_usn() - usn,
+        "restart_rewritten": sum(after.get(name) != version for name, version in versions.items()),
+    }  # fmt: skip
 
 
 def _compare(lab: Lab, site: Site, users: int) -> Result:

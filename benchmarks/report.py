@@ -98,6 +98,13 @@ def _import_rows(imported: Mapping[str, Any]) -> Iterator[Row]:
     yield Row(f"a full comparison of {imported['users']} imported users in step", f"{took:.1f} s", "< 3 s", took < 3)
     silent = imported["usn_moved"], imported["rewritten"]
     yield Row("the same, writes to the directory, resources rewritten", f"{silent[0]}, {silent[1]}", "0, 0", not any(silent))
+    for key, way in (("to_directory_ms", "from a patched spec to the directory"), ("to_resource_ms", "from the directory to the spec")):
+        yield Row(f"one change with the imported users there, {way}: median", f"{imported[key]:.0f} ms", "< 1000 ms", imported[key] < 1000)
+    yield Row("restart after that, until all are compared", f"{imported['restart_seconds']:.1f} s")
+    silent = imported["restart_usn_moved"], imported["restart_rewritten"]
+    yield Row("the same, writes to the directory, resources rewritten", f"{silent[0]}, {silent[1]}", "0, 0", not any(silent))
+    requests = ", ".join(f"{name} {count}" for name, count in sorted(imported["requests"].items()) if count > 10)
+    yield Row("the import's requests to the API server", requests)
     yield _load(imported)
 
 

@@ -122,6 +122,22 @@ def test_what_comes_from_kubernetes_joins_the_scope(corner: Corner) -> None:
     assert set(corner.users()) == {"k"}
 
 
+def test_what_was_imported_before_may_be_deleted_for_good(corner: Corner) -> None:
+    """Under Import nothing holds a resource; under Bidirectional its deletion has to be served, also of one that was made before."""
+    corner.direction = "Import"
+    corner.group("g", [corner.user("u", corner.scope)], corner.scope)
+    corner.connect()
+    assert corner.await_user("u")["metadata"].get("finalizers", []) == []
+    corner.await_members("g", "u")
+    corner.site.edit("corp", {"direction": "Bidirectional"}, "ADDomain")
+    eventually(lambda: all(each["metadata"].get("finalizers") == [FINALIZER] for each in (corner.users()["u"], corner.groups()["g"])))
+    for kind, name in (("SyncedUser", "u"), ("SyncedGroup", "g")):
+        corner.site.api.delete(kind, corner.site.namespace, corner.called(name))
+        corner.site.await_gone(corner.called(name), kind)
+    quiet(corner)
+    assert (corner.users(), corner.groups(), listed(corner, corner.scope)) == ({}, {}, set())
+
+
 @pytest.mark.parametrize("policy", ["Retain", "Disable", "Delete"])
 def test_a_person_deletes_an_import(corner: Corner, policy: str) -> None:
     """The deletion policy is served, and the account leaves the scope, directly and through groups: it does not come back."""

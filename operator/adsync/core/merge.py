@@ -117,16 +117,26 @@ class Base:
 
 
 def base_from_digest(
-    digest: str | None, kubernetes: Set[str], directory: Set[str], authority: Authority, *, keep_all: bool = False
+    digest: str | None,
+    kubernetes: Set[str],
+    directory: Set[str],
+    authority: Authority,
+    *,
+    listed: Set[str] | None = None,
+    keep_all: bool = False,
 ) -> Base:
     """The base that gives what the rules above say where only its digest is known, or (None) there was none. `keep_all`: at the first contact
-    nobody is taken out on either side."""
+    nobody is taken out on either side.
+
+    `kubernetes` are those who can be members, `listed` all that the resource names: who is only pending was never agreed on, and does not
+    make the resource's side look as if it had moved; nor does one who was agreed on and whose resource is gone.
+    """
     k, d = frozenset(kubernetes), frozenset(directory)
     if k == d:
         return Base(k)
     if digest is None and keep_all:
         return Base(k & d)
-    if digest is not None and members_digest(k) == digest:
+    if digest is not None and digest in (members_digest(k), members_digest(k if listed is None else listed)):
         return Base(k)
     if digest is not None and members_digest(d) == digest:
         return Base(d)

@@ -25,11 +25,13 @@ class Links(Protocol):
     def by_sam(self, sam: str) -> Entry | None: ...
     def by_dn(self, dn: DN) -> Entry | None: ...
     def members(self, group: str) -> Set[str] | None: ...
+    def primary_members(self, group: Entry) -> Set[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """A group's users, by objectGUID: the direct ones, and those that come from nesting, with the inner group that holds them."""
+    """A group's users, by objectGUID: those on its list, and those that come from nesting, with the inner group that holds them. Whose primary
+    group it is is on no list, and can't be taken out either: such a user counts as nested, in the group itself."""
 
     direct: frozenset[str] = frozenset()
     nested: Mapping[str, str] = field(default_factory=dict)  # user → inner group
@@ -76,11 +78,11 @@ def scope_of(scope_group: str | None, admins_group: str | None, container: DN, l
     outside: set[str] = set()
     complete, waiting, seen = True, [top.guid], {top.guid}
     while waiting:
-        members = links.members(waiting.pop())
-        if members is None:
+        inside = _inside(waiting.pop(), links)
+        if inside is None:
             complete = False
             continue
-        for guid in members:
+        for guid in inside:
             entry = links.by_guid(guid)
             if entry is None or not entry.dn.is_below(container):
                 outside.add(guid)
@@ -91,8 +93,14 @@ def scope_of(scope_group: str | None, admins_group: str | None, container: DN, l
                 waiting.append(guid)
                 if guid not in special:
                     groups.add(guid)
-    named = (links.members(admins.guid) or set()) if admins is not None else set()
+    named = (_inside(admins.guid, links) or set()) if admins is not None else set()
     return Scope(top, complete, frozenset(users), frozenset(groups), frozenset(users & named), len(outside))
+
+
+def _inside(group: str, links: Links) -> Set[str] | None:
+    """Who is in a group itself, on its list or because it is their primary group; None where the list is not known."""
+    listed, entry = links.members(group), links.by_guid(group)
+    return listed if listed is None or entry is None else listed | links.primary_members(entry)
 
 
 def _off_limits(group: Entry, protected: Collection[str]) -> bool:
@@ -101,33 +109,28 @@ def _off_limits(group: Entry, protected: Collection[str]) -> bool:
 
 def flatten(group: str, container: DN, links: Links) -> Flat:
     """All users below a group, each once. `complete` is False where a member list on the way has not been read."""
-    members = links.members(group)
-    if members is None:
+    listed = links.members(group)
+    if listed is None:
         return Flat(complete=False)
     direct: set[str] = set()
     nested: dict[str, str] = {}
-    complete, waiting, seen = True, [], {group}
-    for guid in members:
-        if (entry := links.by_guid(guid)) is None or not entry.dn.is_below(container):
-            continue
-        if entry.kind is EntryKind.USER:
-            direct.add(guid)
-        else:
-            waiting.append(guid)
+    complete, waiting, seen = True, [group], set[str]()
     while waiting:
         inner = waiting.pop()
         if inner in seen:
             continue
         seen.add(inner)
-        below = links.members(inner)
+        below = _inside(inner, links)
         if below is None:
             complete = False
             continue
         for guid in below:
             if (entry := links.by_guid(guid)) is None or not entry.dn.is_below(container):
                 continue
-            if entry.kind is EntryKind.USER:
-                nested.setdefault(guid, inner)
-            else:
+            if entry.kind is EntryKind.GROUP:
                 waiting.append(guid)
+            elif inner == group and guid in listed:
+                direct.add(guid)
+            else:
+                nested.setdefault(guid, inner)
     return Flat(frozenset(direct), nested, complete)

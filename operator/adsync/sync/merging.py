@@ -81,9 +81,12 @@ class Merging(ObjectSync):
         self.place.reports.taken(resource.key.kind, obj)
         return True
 
-    async def label(self, resource: Resource, *, admin: bool = False) -> None:
-        """See that an imported resource carries the labels that it shall have, and no longer those that it shall not."""
+    async def mark_imported(self, resource: Resource, *, admin: bool = False) -> None:
+        """See that an imported resource carries the labels that it shall have and no longer those that it shall not, and, where a person's
+        deletion of it has to take its object out of the scope, our finalizer: it may have been made under Import, which needs none."""
         place = self.place
+        if not self.read_only and place.resource.spec.mode is not Mode.OBSERVE:
+            await self.hold(resource)
         patch = labels_patch(resource.labels, resource.annotations, place.rules.spec.import_.labels, admin=admin)
         if patch and place.resource.spec.mode is not Mode.OBSERVE:
             obj = await place.cluster.patch(*resource.key, {"metadata": patch})

@@ -173,7 +173,7 @@ class MergingGroups(Merging, GroupSync):
     async def _belong(self, resource: Resource, entry: Entry, wish: GroupWish) -> Verdict | None:
         scope = self.imports.scope
         if self.imports.is_imported(resource):
-            await self.label(resource)
+            await self.mark_imported(resource)
             return None
         if self.read_only or not scope.complete:
             return None
@@ -245,9 +245,9 @@ class MergingGroups(Merging, GroupSync):
         if base is None:
             recorded = self._recorded(resource).last_synced
             keep_all = not self.imports.is_imported(resource) and resource.spec.membership_policy is not MembershipPolicy.EXACT
-            found = base_from_digest(
-                recorded.members_digest if recorded else None, listed, there, place.rules.spec.authority, keep_all=keep_all
-            )
+            digest, authority = recorded.members_digest if recorded else None, place.rules.spec.authority
+            able = {name for name in listed if name in named or not self._member(Key(USER, key.namespace, name)).pending}
+            found = base_from_digest(digest, able, there, authority, listed=listed, keep_all=keep_all)
             if found.conflict:
                 winner = place.rules.spec.authority
                 said = f"the members were changed on both sides while nobody looked; {winner} wins"

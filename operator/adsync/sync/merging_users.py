@@ -210,7 +210,7 @@ class MergingUsers(Merging, UserSync):
         """See that the account is in scope, and that an imported resource is labelled as what it is."""
         scope = self.imports.scope
         if self.imports.is_imported(resource):
-            await self.label(resource, admin=entry.guid in scope.admins)
+            await self.mark_imported(resource, admin=entry.guid in scope.admins)
             return None
         if self.read_only or entry.guid in scope or IN_SCOPE in wish.agreed or not scope.complete:
             return None

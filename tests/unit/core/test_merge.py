@@ -184,6 +184,23 @@ def test_across_a_restart_where_both_moved_the_authority_decides(
 
 
 @given(SETS, SETS, st.sampled_from(Authority))
+def test_who_is_only_pending_does_not_make_a_side_look_moved(base: frozenset[str], moved: frozenset[str], authority: Authority) -> None:
+    """A resource may name somebody for years who is not there."""
+    pending = frozenset("xy")
+    known = base_from_digest(members_digest(base), base, moved, authority, listed=base | pending)
+    assert not known.conflict
+    assert merge_members(known.members, base | pending, moved) == moved | pending
+
+
+@given(SETS, SETS, st.sampled_from(Authority))
+def test_nor_does_one_whose_resource_is_gone(base: frozenset[str], moved: frozenset[str], authority: Authority) -> None:
+    agreed = base | {"x"}
+    known = base_from_digest(members_digest(agreed), base, moved, authority, listed=agreed)
+    assert not known.conflict
+    assert merge_members(known.members, base, moved) == moved
+
+
+@given(SETS, SETS, st.sampled_from(Authority))
 def test_at_the_first_contact_nobody_need_lose(kubernetes: frozenset[str], directory: frozenset[str], authority: Authority) -> None:
     kept = base_from_digest(None, kubernetes, directory, authority, keep_all=True)
     assert merge_members(kept.members, kubernetes, directory) == kubernetes | directory

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from adsync.core.dn import DN
@@ -122,3 +124,16 @@ def test_names_of_groups() -> None:
     assert named_group("nobody", links) is None
     assert named_group(None, links) is None
     assert named_group("g1", links) is links.by_guid("g1")
+
+
+def test_whose_primary_group_it_is_is_in_it_too() -> None:
+    """Active Directory lists nobody in `member` whose primary group it is, and lets nobody take one out of it."""
+    links = directory({"adsync": "u1 g1", "g1": "u2", "admins": ""})
+    for rid, (name, user) in enumerate((("adsync", "u3"), ("g1", "u4"), ("admins", "u1")), 1200):
+        links.put(replace(links.by_guid(name) or entry(name), sid=f"S-1-5-21-1-2-3-{rid}"))
+        links.put(replace(links.by_guid(user) or entry(user), primary_group=rid))
+    made = scope(links, admins="admins")
+    assert told(made) == "u1 u2 u3 u4 | g1"
+    assert made.admins == {"u1"}
+    flat = flatten("g1", ROOT_DN, links)
+    assert (set(flat.direct), flat.nested) == ({"u2"}, {"u4": "g1"})
