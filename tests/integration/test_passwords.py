@@ -247,6 +247,21 @@ def test_what_only_the_server_refuses_leaves_the_old_password(home: Site, strict
     assert home.dc.bind_as(name, value)
 
 
+def test_what_a_laxer_fine_grained_policy_allows_is_not_refused_beforehand(home: Site, dc: DomainController) -> None:
+    """The service account may not read the policy; so the domain controller decides."""
+    name, lax = unique("u"), unique("pso")
+    with_password(home, name, new_password())
+    dc.samba_tool("domain", "passwordsettings", "pso", "create", lax, "1", "--min-pwd-length=4", "--complexity=off")
+    try:
+        dc.samba_tool("domain", "passwordsettings", "pso", "apply", lax, name)
+        home.password(name, "abcde")
+        home.api.patch("SyncedUser", home.namespace, name, {"metadata": {"annotations": {"adsync.dev/reconcile-requested-at": unique()}}})
+        eventually(lambda: dc.bind_as(name, "abcde"))
+        assert home.await_reason(name)["status"]["password"] == "Synced"
+    finally:
+        dc.samba_tool("domain", "passwordsettings", "pso", "delete", lax)
+
+
 # --- changed in the directory ---
 
 

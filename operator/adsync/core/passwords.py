@@ -23,7 +23,7 @@ from adsync.core.changes import PasswordSource
 from adsync.core.entries import PASSWORD_EXPIRED, Entry
 from adsync.core.filetime import to_text
 from adsync.core.owner import OwnerMark, PasswordDigest
-from adsync.core.policy import PasswordPolicy
+from adsync.core.policy import UNKNOWN, PasswordPolicy
 from adsync.resources.addomain import OnDirectoryChange
 from adsync.resources.conditions import Reason
 from adsync.resources.synceduser import Origin, PasswordState, PasswordStatus
@@ -219,6 +219,11 @@ def known_refusal(password: str, policy: PasswordPolicy, *, sam: str, display_na
     )
     if sum(categories) < 3:
         return "the domain's policy asks for three of: upper case, lower case, digits, other characters"
+    return names_within(password, sam=sam, display_name=display_name)
+
+
+def names_within(password: str, *, sam: str, display_name: str) -> str:
+    """What complexity refuses about the user's own names in a password, in words; "" where nothing is."""
     lowered = password.lower()
     if len(sam) >= 3 and sam.lower() in lowered:
         return "the domain's policy refuses a password that contains the username"
@@ -239,6 +244,8 @@ def random_password(entropy: bytes, policy: PasswordPolicy) -> str:
 
 
 def policy_in_words(policy: PasswordPolicy) -> str:
+    if policy == UNKNOWN:
+        return "what a fine-grained policy says, which the service account can't read"
     parts = [f"at least {policy.min_length} characters"]
     if policy.complexity:
         parts.append("three of upper case, lower case, digits and others, without the user's names")

@@ -16,3 +16,7 @@ class PasswordPolicy:
     max_age: int = 0  # 0: passwords do not expire
     lockout_threshold: int = 0  # 0: accounts are not locked out
     lockout_window: int = 0
+
+
+UNKNOWN = PasswordPolicy()
+"""That of which nothing is known: it refuses nothing beforehand."""

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from adsync.core.changes import Change
 from adsync.core.dn import DN
 from adsync.core.entries import Entry
-from adsync.core.policy import PasswordPolicy
+from adsync.core.policy import UNKNOWN, PasswordPolicy
 from adsync.directory import codec, connect, feed, filters, policy, protected, rights, search, tls, wire, writes
 from adsync.directory.filters import Filter
 from adsync.directory.model import Changes, DomainInfo, Link, MemberList, Notification, Observer, Rights, Target
@@ -199,10 +199,10 @@ class Directory:
         return await policy.read_pso(self._connection, dn)
 
     async def policy_for(self, guid: str) -> PasswordPolicy | None:
-        """The fine-grained policy that applies to one user (msDS-ResultantPSO); None where there is none, or it can't be read."""
+        """The fine-grained policy that applies to one user (msDS-ResultantPSO): UNKNOWN where it can't be read, None where none shows."""
         raw = await search.one(self._connection, codec.guid_dn(guid), ["msDS-ResultantPSO"])
         name = codec.text(raw, "msDS-ResultantPSO") if raw else ""
-        return await self.read_pso(name) if name else None
+        return (await self.read_pso(name) or UNKNOWN) if name else None
 
     async def read_rights(
         self, container: DN, user_attributes: Sequence[str] | None = None, group_attributes: Sequence[str] | None = None

@@ -7,8 +7,10 @@ import secrets
 from pydantic import SecretStr
 
 from adsync.cluster.secrets import SecretData
-from adsync.core.passwords import DigestKeys, random_password
-from adsync.core.policy import PasswordPolicy
+from adsync.core.entries import Entry
+from adsync.core.passwords import DigestKeys, known_refusal, names_within, policy_in_words, random_password
+from adsync.core.policy import UNKNOWN, PasswordPolicy
+from adsync.core.rules import DISPLAY_NAME
 from adsync.core.users import UserWish
 from adsync.sync.store import Resource, SecretView
 from adsync.sync.workplace import Workplace
@@ -38,6 +40,29 @@ def _is_planned(secret: SecretData, key: str, keys: DigestKeys, wish: UserWish) 
     """Whether a Secret's value is the one whose digest the plan has."""
     value, digest = secret.data.get(key), wish.password.digest
     return value is not None and digest is not None and keys.bound(wish.owner, keys.of_value(value)).get(keys.current_id) == digest.value
+
+
+async def refused_beforehand(place: Workplace, wish: UserWish, entry: Entry | None, password: SecretStr) -> str:
+    """What is certain to be refused, and why; "" where it is not. A fine-grained policy goes before the domain's, and where one may be hidden
+    from us, whoever asks for another try has the domain controller decide."""
+
+    value, sam, display_name = password.get_secret_value(), wish.names.sam, wish.attributes.get(DISPLAY_NAME, "")
+
+    def judge(policy: PasswordPolicy) -> str:
+        return known_refusal(value, policy, sam=sam, display_name=display_name)
+
+    refusal = judge(place.policy)
+    if refusal and wish.retry_rejected:
+        named = names_within(value, sam=sam, display_name=display_name) if place.policy.complexity else ""
+        return judge(UNKNOWN) or named
+    fine = await place.directory.policy_for(entry.guid) if refusal and entry is not None else None
+    return refusal if fine is None else judge(fine)
+
+
+async def asked_for(place: Workplace, entry: Entry | None) -> str:
+    """What the policy asks of an account's password, in words."""
+    fine = await place.directory.policy_for(entry.guid) if entry is not None else None
+    return policy_in_words(fine or place.policy)
 
 
 def random_secret(policy: PasswordPolicy) -> SecretStr:

@@ -23,7 +23,7 @@ from adsync.core.entries import Entry
 from adsync.core.identity import Verdict
 from adsync.core.names import AccountNames
 from adsync.core.owner import PasswordDigest
-from adsync.core.passwords import PasswordWish, known_refusal, policy_in_words
+from adsync.core.passwords import PasswordWish
 from adsync.core.report import UserFacts, ours, user_entry
 from adsync.core.users import UAC, UserPlan, UserWish, agreed_values, plan_user, plan_user_removal
 from adsync.errors import AlreadyExists, NoSuchObject, PasswordRefused, ValueMismatch
@@ -31,7 +31,7 @@ from adsync.resources.common import DeletionPolicy
 from adsync.resources.conditions import Reason
 from adsync.resources.synceduser import PasswordState, PasswordStatus, UserDomainStatus, UserMembership
 from adsync.sync.objects import ROUNDS, ObjectSync
-from adsync.sync.passwords import fetch_password, random_secret
+from adsync.sync.passwords import asked_for, fetch_password, random_secret, refused_beforehand
 from adsync.sync.store import Binding, Resource, differs
 from adsync.sync.wishes import owner_of, user_wish
 from adsync.sync.workplace import NEW, USUAL, Workplace
@@ -94,7 +94,7 @@ class UserSync(ObjectSync):
 
     async def _write(self, resource: Resource, wish: UserWish, plan: UserPlan, done: Done) -> bool:
         """Make the changes, in order. False where the plan has to be made again, from what was learnt."""
-        place = self.place
+        place, entry = self.place, plan.found.entry if plan.found else None
         for change in plan.changes:
             password: SecretStr | None = None
             source = change.password if isinstance(change, (Add, Modify)) else PasswordSource.NONE
@@ -102,10 +102,7 @@ class UserSync(ObjectSync):
                 password = await fetch_password(place, resource, wish)
                 if password is None:
                     return False
-                sam = wish.names.sam
-                if refusal := known_refusal(
-                    password.get_secret_value(), place.policy, sam=sam, display_name=wish.attributes.get("displayName", "")
-                ):
+                if refusal := await refused_beforehand(place, wish, entry, password):
                     self._refused(resource, wish, refusal, done)
                     return False
             elif source is PasswordSource.RANDOM:
@@ -115,7 +112,7 @@ class UserSync(ObjectSync):
             except PasswordRefused as error:
                 if source is not PasswordSource.SECRET:
                     raise
-                self._refused(resource, wish, f"{error}; the domain asks for {policy_in_words(place.policy)}", done)
+                self._refused(resource, wish, f"{error}; the domain asks for {await asked_for(place, entry)}", done)
                 return False
             except (ValueMismatch, NoSuchObject):
                 await self.learn(change)
