@@ -59,7 +59,7 @@ def main() -> int:
 
 def make_console() -> Console:
     """Wide enough for three columns where there is no terminal to ask."""
-    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=150, soft_wrap=False)
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160, soft_wrap=False)
 
 
 def stop(console: Console, lab: Lab) -> int:

@@ -32,7 +32,7 @@ NAMESPACE = "people"
 EXAMPLES = REPOSITORY / "examples"
 PATIENCE = 30.0
 SHOWN = ("cn", "displayName", "mail", "department", "title", "userAccountControl", "memberOf", "adminCount")
-NARROW = 110
+NARROW = 160
 
 
 class Unexpected(Exception):
@@ -186,7 +186,7 @@ class Stage:
             return
         grid = Table.grid(expand=True)
         for ratio in (8, 10, 10):
-            grid.add_column(ratio=ratio)
+            grid.add_column(ratio=ratio, overflow="fold")  # a DN that is cut off is of no use
         grid.add_row(*panels)
         self.console.print(grid)
 
