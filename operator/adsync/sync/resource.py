@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from adsync.resources.synceduser import SyncedUserSpec
 
 _SPECS: Mapping[str, type[Spec]] = {"ADDomain": ADDomainSpec, "SyncedUser": SyncedUserSpec, "SyncedGroup": SyncedGroupSpec}
 USER, GROUP, DOMAIN = "SyncedUser", "SyncedGroup", "ADDomain"
+_SHORT = 128  # characters
 _NO_REFS: tuple[DomainRef, ...] = ()
 _ANNOTATION_LIMIT = 1024
 
@@ -81,7 +83,7 @@ class Resource:
             spec=spec,
             problem=problem,
             refs=refs,
-            status=raw.get("status") or {},
+            status=_shared(raw.get("status") or {}),
         )
 
     @property
@@ -111,6 +113,16 @@ class Resource:
         """What an event is about."""
         metadata = {"namespace": self.key.namespace, "name": self.key.name, "uid": self.uid, "resourceVersion": self.version}
         return {"apiVersion": names.API_VERSION, "kind": self.key.kind, "metadata": metadata}
+
+
+def _shared(value: Any) -> Any:
+    """The same, with one copy of each name and short value for all resources: each answer is decoded with strings of its own, and those of ten
+    thousand statuses are more than all the rest of what is known of them."""
+    if isinstance(value, dict):
+        return {sys.intern(name): _shared(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_shared(each) for each in value]
+    return sys.intern(value) if isinstance(value, str) and len(value) <= _SHORT else value
 
 
 def _readable_refs(spec: Any) -> tuple[DomainRef, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -372,3 +373,13 @@ def test_an_echo_of_a_status_changes_nothing_of_who_is_listed_or_imported() -> N
     assert made.imported(CORP, "g-1") == set()
     made.put(GROUP, obj(GROUP, "finance", {**spec, "members": []}, meta={"generation": 2}))
     assert made.groups_wanting(made.resources[JDOE]) == set()
+
+
+def test_statuses_share_what_they_have_in_common() -> None:
+    """Ten thousand statuses, each with strings of its own, take more memory than all else."""
+    texts = [json.dumps(user(name, status=entry_of(message="x" * 200, conditions=[{"reason": "Synced", "ok": True}]))) for name in "ab"]
+    known = store(domain(), *map(json.loads, texts))
+    one, two = (known.resources[user_key(name)].status["domains"][0] for name in "ab")
+    assert one == two == json.loads(texts[0])["status"]["domains"][0]
+    assert one["conditions"][0]["reason"] is two["conditions"][0]["reason"]
+    assert [id(name) for name in one] == [id(name) for name in two]
