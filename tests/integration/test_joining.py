@@ -33,7 +33,7 @@ async def people(directory: Directory, dc: DomainController, container: str, cou
 
 @pytest.mark.parametrize("named", [True, False])
 async def test_a_group_is_made_with_its_members(directory: Directory, dc: DomainController, container: str, *, named: bool) -> None:
-    found = await people(directory, dc, container, 1000)
+    found = await people(directory, dc, container, 120)
     guids, names = (tuple(each) for each in zip(*found, strict=True))
     name = unique("g")
     attributes = {"sAMAccountName": name, "groupType": "-2147483646"}
