@@ -189,3 +189,16 @@ def test_attributes_that_steer_something_are_on_no_list() -> None:
     assert not dangerous & set(PLAIN)
     assert set(OWNERSHIP) <= set(PLAIN)
     assert len(set(PLAIN)) == len(PLAIN)
+
+
+def test_what_many_resources_have_alike_is_kept_once() -> None:
+    """Fifty thousand memberships of ten thousand users took 26 MiB, a member at a time."""
+    first, second = (
+        parse_spec(SyncedGroupSpec, {"name": name, "domains": [{"name": "corp"}], "members": [{"name": "anna"}, {"name": name}]})
+        for name in ("a", "b")
+    )
+    assert first.members is not None
+    assert second.members is not None
+    assert first.members[0] is second.members[0]
+    assert first.members[1] != second.members[1]
+    assert first.domains[0] is second.domains[0]

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -71,10 +73,20 @@ class Model(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
+SpecT = TypeVar("SpecT", bound="Spec")
+
+
 class Spec(Model):
     """The base of what people write. A spec is never changed once read."""
 
     model_config = ConfigDict(frozen=True)
+
+
+@lru_cache(1 << 16)
+def one_of_each(spec: SpecT) -> SpecT:
+    """The first that was equal, for parts that many resources have alike: ten thousand members of fifty groups, and the domain of them all.
+    A spec is never changed, so they can be one object."""
+    return spec
 
 
 # --- values -----------------------------------------------------------------------------------------------------------------------------
@@ -312,6 +324,9 @@ class DomainRef(Spec):
     @property
     def key(self) -> tuple[str, str]:
         return self.namespace, self.name
+
+
+SharedDomainRef = Annotated[DomainRef, AfterValidator(one_of_each)]
 
 
 class Metadata(Model):

@@ -5,25 +5,26 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from adsync.resources.common import (
     MOST_DOMAINS,
     Count,
     DeletionPolicy,
     DNText,
-    DomainRef,
     LabelSelector,
     Model,
     Name,
     Namespace,
     ObjectGUID,
     Rule,
+    SharedDomainRef,
     Spec,
     Text,
     Timestamp,
     Word,
     account_name_rule,
+    one_of_each,
 )
 from adsync.resources.conditions import Conditions, Reason
 from adsync.resources.synceduser import BY_DOMAIN, Origin
@@ -66,11 +67,11 @@ class SyncedGroupSpec(Spec):
     """The e-mail address."""
     group_scope: GroupScope = GroupScope.GLOBAL
     """Global, Universal or DomainLocal; used when the group is created."""
-    domains: Annotated[tuple[DomainRef, ...], Field(max_length=32, json_schema_extra=BY_DOMAIN)] = ()
+    domains: Annotated[tuple[SharedDomainRef, ...], Field(max_length=32, json_schema_extra=BY_DOMAIN)] = ()
     """The domains to be in. Taking one off the list applies the deletion policy there."""
     members: (
         Annotated[
-            tuple[MemberRef, ...],
+            tuple[Annotated[MemberRef, AfterValidator(one_of_each)], ...],
             Field(max_length=20000, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
         ]
         | None

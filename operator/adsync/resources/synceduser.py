@@ -12,7 +12,6 @@ from adsync.resources.common import (
     Count,
     DeletionPolicy,
     DNText,
-    DomainRef,
     Key,
     MicroTime,
     Model,
@@ -20,6 +19,7 @@ from adsync.resources.common import (
     Namespace,
     ObjectGUID,
     SecretKeyRef,
+    SharedDomainRef,
     Spec,
     Text,
     Timestamp,
@@ -87,7 +87,7 @@ class SyncedUserSpec(Spec):
     """true disables the account, false enables it. Omitted: left as it is; a created account is enabled."""
     password_secret_ref: PasswordSecretRef | None = None
     """The Secret with the password. Omitted: a created account gets a random one that nobody knows, an existing one keeps its own."""
-    domains: Annotated[tuple[DomainRef, ...], Field(max_length=32, json_schema_extra=BY_DOMAIN)] = ()
+    domains: Annotated[tuple[SharedDomainRef, ...], Field(max_length=32, json_schema_extra=BY_DOMAIN)] = ()
     """The domains to be in. Taking one off the list applies the deletion policy there."""
     deletion_policy: DeletionPolicy | None = None
     """What deleting this resource does to the account: Retain, Disable or Delete. Omitted: what the domain says."""
