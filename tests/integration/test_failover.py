@@ -17,7 +17,7 @@ from tests.integration.support import Operator, Site, condition, eventually, uni
 
 
 @pytest.fixture
-def fronts(dc: DomainController) -> Iterator[tuple[Front, Front]]:
+def two_fronts(dc: DomainController) -> Iterator[tuple[Front, Front]]:
     with Front(*dc.endpoint) as first, Front(*dc.endpoint) as second:
         yield first, second
 
@@ -32,9 +32,9 @@ def seconds_until(site: Site, name: str, timeout: float) -> float:
     return time.monotonic() - began
 
 
-def test_one_that_is_cut_off_in_the_middle_of_the_work(site: Site, operator: Operator, fronts: tuple[Front, Front]) -> None:
+def test_one_that_is_cut_off_in_the_middle_of_the_work(site: Site, operator: Operator, two_fronts: tuple[Front, Front]) -> None:
     """Seconds later everything goes on at the other, nothing is lost or made twice; back it goes only when the other fails."""
-    first, second = fronts
+    first, second = two_fronts
     site.connect(servers=[first.url, second.url])
     crowd = Crowd(site, scaled(60, 300), passwords=True)
     crowd.create()
@@ -54,9 +54,9 @@ def test_one_that_is_cut_off_in_the_middle_of_the_work(site: Site, operator: Ope
     assert operator.metric("adsync_domain_failovers") == 0  # both are one domain controller, with one record of changes
 
 
-def test_one_that_falls_silent(site: Site, operator: Operator, fronts: tuple[Front, Front]) -> None:
+def test_one_that_falls_silent(site: Site, operator: Operator, two_fronts: tuple[Front, Front]) -> None:
     """A connection that stays but answers nothing is given up within seconds, and so is a new one to the same server."""
-    first, second = fronts
+    first, second = two_fronts
     site.connect(servers=[first.url, second.url])
     name, later = unique("u"), unique("late")
     site.user(name)
