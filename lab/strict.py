@@ -148,8 +148,9 @@ class Strict(Front):
         return context
 
     def _choose(self, connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        if self._certificate.stat().st_mtime_ns != self._issued:
-            self._tls = self._server_tls()
+        with contextlib.suppress(FileNotFoundError):  # of a domain controller that has been removed: its old one will do
+            if self._certificate.stat().st_mtime_ns != self._issued:
+                self._tls = self._server_tls()
         assert self._tls is not None
         connection.context = self._tls
 

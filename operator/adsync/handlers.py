@@ -14,7 +14,6 @@ from typing import Any, cast
 from urllib.request import getproxies
 
 import kopf
-import uvloop
 
 from adsync.cluster.inbox import EventSink, Inbox
 from adsync.cluster.rest import Credentials
@@ -73,7 +72,7 @@ class Watches:
     def _run(self) -> None:
         error: BaseException | None = None
         try:
-            uvloop.run(self._watch())
+            asyncio.run(self._watch())
         except BaseException as problem:  # noqa: BLE001 - whatever ends the watches must reach the operator, which ends with it
             error = problem
         with suppress(RuntimeError):  # our loop is closed: nobody waits any more
@@ -93,6 +92,7 @@ class Watches:
             namespaces=self._namespaces,
             stop_flag=stop,
         )
+        await asyncio.sleep(0.25)  # TLS connections that were closed say goodbye in later turns of the loop
 
     def _ended(self, error: BaseException | None) -> None:
         if self._stopping and not self.stopped.done():

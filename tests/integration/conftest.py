@@ -83,7 +83,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("manners", here, indirect=True, scope="module")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def fronts() -> Iterator[Callable[[DomainController], Strict]]:
     """The proxy in front of a domain controller, made where there is none yet."""
     made: dict[tuple[str, Path], Strict] = {}
