@@ -16,7 +16,7 @@ from lab.operator import REPOSITORY, Operator
 from lab.samba import DomainController
 from tests.audit import Audited
 from tests.chart.support import NAMESPACE, Rendered, helm, own_directory
-from tests.integration.support import Site, eventually, new_container, unique
+from tests.integration.support import Site, eventually, new_container, take_finalizers_off, unique
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +66,7 @@ def home(control_plane: ControlPlane, dc: DomainController) -> Iterator[Site]:
     api = KubeApi(control_plane)
     with new_container(dc) as container:
         yield Site(api, control_plane, dc, namespace, container)
+    take_finalizers_off(api, namespace)
     api.close()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -92,7 +91,7 @@ def test_the_api_server_takes_every_manifest_strictly(installed: Helm, control_p
 def test_the_first_resources_in_the_notes_are_taken_as_they_stand(installed: Helm, control_plane: ControlPlane) -> None:
     notes = installed("install", "other", CHART, "--namespace", NAMESPACE, "--dry-run=client", values={"crds": {"enabled": False}})
     _, _, rest = notes.partition("kubectl apply -f - <<EOF\n")
-    manifests, _, _ = rest.partition("  EOF\n")
+    manifests, _, _ = rest.partition("\nEOF\n")
     said = control_plane.kubectl(
         "apply",
         "--server-side",
@@ -101,7 +100,7 @@ def test_the_first_resources_in_the_notes_are_taken_as_they_stand(installed: Hel
         "--validate=strict",
         "-f",
         "-",
-        stdin=textwrap.dedent(manifests),
+        stdin=manifests,
         check=False,
     )
     assert "synceduser.adsync.dev/anna" in said, said

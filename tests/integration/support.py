@@ -165,10 +165,15 @@ def new_namespace(api: KubeApi) -> Iterator[str]:
     yield name
     if api.find("Namespace", "", name) is not None:
         api.delete("Namespace", "", name)
+    take_finalizers_off(api, name)
+
+
+def take_finalizers_off(api: KubeApi, namespace: str) -> None:
+    """Whatever of ours is being deleted in a namespace goes, also where no operator is there."""
     for kind in KINDS:
-        for resource in api.list(kind, name):
+        for resource in api.list(kind, namespace):
             try:
-                api.patch(kind, name, resource["metadata"]["name"], {"metadata": {"finalizers": None}})
+                api.patch(kind, namespace, resource["metadata"]["name"], {"metadata": {"finalizers": None}})
             except ApiError as error:
                 if error.status != 404:
                     raise
