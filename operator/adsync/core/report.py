@@ -84,10 +84,6 @@ class GroupFacts:
     planned: tuple[Change, ...] = ()
     membership: GroupMembership | None = None
     wrote: bool = False
-    wrote_members: bool = False
-
-    def having_written(self) -> GroupFacts:
-        return replace(self, wrote=True, wrote_members=True)
 
     def with_members(self, held: Verdict | None, planned: tuple[Change, ...], membership: GroupMembership) -> GroupFacts:
         """With how the members stand; `held` is why some of them are not as wanted, though they could be."""

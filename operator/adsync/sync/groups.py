@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from adsync.core.changes import Add, Change, Modify, ModifyMembers, past
@@ -22,17 +23,31 @@ from adsync.resources.common import DeletionPolicy
 from adsync.resources.conditions import Reason
 from adsync.resources.syncedgroup import GroupDomainStatus, GroupMembership, PendingMember, SyncedGroupSpec
 from adsync.sync.joining import Joining
-from adsync.sync.objects import ROUNDS, ObjectSync
+from adsync.sync.objects import AGAIN, ObjectSync, Outcome
 from adsync.sync.store import USER, Binding, Key, Resource
 from adsync.sync.wishes import bare_group_wish, group_wish, owner_of
 from adsync.sync.workplace import Workplace
 
 _SHOWN = 100
-_LARGE, _LARGE_IN_FLIGHT = (
-    100,
-    3,
-)  # members; finalizers that are being set at once: one alone would take its time where the API server is slow
+_LARGE = 100  # members
+_LARGE_IN_FLIGHT = 3  # finalizers of large groups that are being set: one alone would take its time where the API server is slow
 _AHEAD, _AHEAD_SECONDS = 3, 1.0  # writes that keep a directory busy until there is another
+
+
+@dataclass(slots=True)
+class Done:
+    """What was done in this look."""
+
+    wrote: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MembersStep:
+    """Why not everything may be written, if so; what therefore is only planned; and what is to be written."""
+
+    held: Verdict | None = None
+    planned: tuple[ModifyMembers, ...] = ()
+    changes: tuple[ModifyMembers, ...] = ()
 
 
 class GroupSync(ObjectSync):
@@ -51,53 +66,50 @@ class GroupSync(ObjectSync):
         return str(resource.spec.name)
 
     async def sync(self, resource: Resource, binding: Binding) -> float | None:
-        place, wrote = self.place, False
-        checked = ""
-        for _ in range(ROUNDS):
-            resource = place.store.resources.get(resource.key, resource)
-            wish = group_wish(resource, place.resource, binding, place.rules, self._recorded(resource))
-            plan = plan_group(wish, place.rules, place.around())
-            entry = plan.found.entry if plan.found else None
-            if plan.verdict is not None:
-                return self._report(resource, GroupFacts(plan.verdict, found=plan.found))
-            if not plan.changes and entry is not None:
-                break
+        done = Done()
+        said = "the directory, or somebody in it, keeps changing what is written"
+        return await self.rounds(resource, lambda current: self._round(current, binding, done), said)
+
+    async def _round(self, resource: Resource, binding: Binding, done: Done) -> Outcome:
+        place = self.place
+        wish = group_wish(resource, place.resource, binding, place.rules, self._recorded(resource))
+        plan = plan_group(wish, place.rules, place.around())
+        entry = plan.found.entry if plan.found else None
+        if plan.verdict is not None:
+            return self._report(resource, GroupFacts(plan.verdict, found=plan.found))
+        if plan.changes or entry is None:
             if verdict := self.hindrance(resource, plan.changes, plan.drift, entry):
                 return self._report(resource, GroupFacts(verdict, found=plan.found, planned=plan.changes))
             if entry is None and await self.found_by_read(resource):
-                continue
-            if entry is not None and checked != entry.guid:
-                checked = entry.guid
-                if await place.recheck(entry.guid) != entry or entry.guid in place.protected:
-                    continue
-            if not await self.hold(resource):
-                return None
-            wrote = await self._write(resource, wish, plan) or wrote
-        else:
-            return self.stuck(resource, Verdict(Reason.CONTESTED, "the directory, or somebody in it, keeps changing what is written"))
-        facts = GroupFacts(Verdict(Reason.SYNCED, ""), found=plan.found, agreed=agreed_group(wish, place.rules), wrote=wrote)
+                return AGAIN
+            return None if await self._carry_out(resource, wish, plan, done) is None else AGAIN
+        facts = GroupFacts(Verdict(Reason.SYNCED, ""), found=plan.found, agreed=agreed_group(wish, place.rules), wrote=done.wrote)
         if not resource.spec.manages_membership:
             place.guard.withdraw(resource.key)
             return self._report(resource, facts)
-        return await self._sync_members(resource, entry, facts)
+        return await self._sync_members(resource, entry, facts, done)
 
-    async def _write(self, resource: Resource, wish: GroupWish, plan: GroupPlan) -> bool:
-        """Make the changes, in order, and read back. False where the plan has to be made again, from what was learnt."""
+    async def _carry_out(self, resource: Resource, wish: GroupWish, plan: GroupPlan, done: Done) -> bool | None:
+        """As `at_its_turn`; and read back what was written."""
+        if not await self._hold_ahead(resource):
+            return None
+        entry, made = plan.found.entry if plan.found else None, list[Change]()
+        written = await self.at_its_turn(resource, entry, lambda current: self._write(current, wish, plan, made))
+        if written:
+            done.wrote = True
+            await self._read_back(resource, wish, entry, made)
+        return written
+
+    async def _write(self, resource: Resource, wish: GroupWish, plan: GroupPlan, made: list[Change]) -> bool:
+        """Make the changes, in order. False where the plan has to be made again, from what was learnt."""
         place = self.place
-        members: tuple[str, ...] = ()
-        done: list[Change] = []
         for change in plan.changes:
             try:
                 if isinstance(change, Add):
-                    first, complete = self._first_members(resource)
-                    made = await self.joining.create(resource.key, change, first)
-                    members = made.members
-                    done.append(made)
-                    if complete and members:
-                        await place.lull(resource.key)
+                    made.append(await self.joining.create(resource.key, change, self._first_members(resource)))
                 else:
                     await place.apply(change)
-                    done.append(change)
+                    made.append(change)
             except (ValueMismatch, NoSuchObject):
                 await self.learn(change)
                 return False
@@ -106,16 +118,21 @@ class GroupSync(ObjectSync):
                     raise
                 return False
             place.guard.note(resource.key, change)
-        self._tell(resource, plan, done)
-        entry = plan.found.entry if plan.found else None
+        self._tell(resource, plan, made)
+        return True
+
+    async def _read_back(self, resource: Resource, wish: GroupWish, entry: Entry | None, made: Sequence[Change]) -> None:
+        place = self.place
         if entry is not None:
             await place.readback.by_guid(entry.guid)
-        else:
-            await place.readback.by_sam(wish.name)
-            # A new group has whom we made it with: its list is known to be complete.
-            if (new := place.mirror.by_sam(wish.name)) is not None and place.mirror.members(new.guid) is None:
-                place.members_changed(place.mirror.put_members(new.guid, new.usn_changed, set(members)))
-        return True
+            return
+        members = next((change.members for change in made if isinstance(change, Add)), ())
+        if 0 < len(members) < MOST_VALUES:  # else the rest is to join at once
+            await place.lull(resource.key)
+        await place.readback.by_sam(wish.name)
+        # A new group has whom we made it with: its list is known to be complete.
+        if (new := place.mirror.by_sam(wish.name)) is not None and place.mirror.members(new.guid) is None:
+            place.members_changed(place.mirror.put_members(new.guid, new.usn_changed, set(members)))
 
     def _tell(self, resource: Resource, plan: GroupPlan, done: Sequence[Change]) -> None:
         event, found = self.place.reports.event, plan.found
@@ -136,84 +153,104 @@ class GroupSync(ObjectSync):
             self.place.metrics.drift_reverted.labels(self.place.name).inc(len(plan.drift))
             event(resource, "DriftReverted", "set back what was changed in the directory: " + "; ".join(map(str, plan.drift)))
 
-    async def hold(self, resource: Resource) -> bool:
-        """Few at once where the objects are large, and not far ahead of the directory: each costs the API server dozens of
-        milliseconds, and all of them together would keep the first from the directory until the last is through."""
-        self.place.pressing.add(resource.key)
+    async def _hold_ahead(self, resource: Resource) -> bool:
+        """Hold large resources before their turn, few at once and not far ahead of the directory: each costs the API server dozens of
+        milliseconds, and all of them together would keep the first from the directory until the last is through, and others from their turn."""
         if resource.held or len(resource.spec.members or ()) < _LARGE:
-            return await super().hold(resource)
+            return True
         async with self._large:
             await self.place.few_writes(_AHEAD, at_most=_AHEAD_SECONDS)
-            return await super().hold(resource)
+            return await self.hold(resource)
 
     # --- members ---
 
-    def _first_members(self, resource: Resource) -> tuple[Sequence[str], bool]:
-        """The objectGUIDs of those whom a new group is made with, and whether they are all: as many as go into one operation."""
+    def _first_members(self, resource: Resource) -> Sequence[str]:
+        """The objectGUIDs of those whom a new group is made with: as many as go into one operation."""
         if not resource.spec.manages_membership:
-            return (), True
-        members = [member.guid for member in self._wanted(resource) if member.guid and not member.pending]
-        return members[:MOST_VALUES], len(members) <= MOST_VALUES
+            return ()
+        return [member.guid for member in self._wanted(resource) if member.guid and not member.pending][:MOST_VALUES]
 
-    async def _sync_members(self, resource: Resource, entry: Entry, facts: GroupFacts) -> float | None:
+    async def _sync_members(self, resource: Resource, entry: Entry, facts: GroupFacts, done: Done) -> Outcome:
         place = self.place
-        if place.mirror.members(entry.guid) is None:
-            await place.read_members(entry.guid)
+        if not await self.know_members(resource, entry):
+            return AGAIN
         place.writing.add(entry.guid)
         try:
-            return await self._write_members(resource, entry, facts)
+            return await self._write_members(resource, entry, facts, done)
         finally:
             place.writing.discard(entry.guid)
             place.group_changed(entry.guid)
 
-    async def _write_members(self, resource: Resource, entry: Entry, facts: GroupFacts) -> float | None:
+    async def know_members(self, _resource: Resource, entry: Entry) -> bool:
+        """See that every list that a plan goes by is known to its end. False where the group is gone. Raises IncompleteRead."""
+        if self.place.mirror.members(entry.guid) is None:
+            await self.place.read_members(entry.guid)
+        return self.place.mirror.members(entry.guid) is not None
+
+    async def _write_members(self, resource: Resource, entry: Entry, facts: GroupFacts, done: Done) -> Outcome:
         place = self.place
-        plan = self._plan_members(resource, entry)
-        if not plan.done:
-            fresh = await place.recheck(entry.guid)
-            if fresh is None or entry.guid in place.protected:
-                return 0.0
-            if fresh.usn_changed > place.mirror.members_read_at(entry.guid):
-                await place.read_members(entry.guid)  # somebody has changed the group since: its list may be another
-                plan = self._plan_members(resource, entry)
-        held, planned, changes = self._judge(resource, entry, plan)
-        many = len(plan.add) >= len(place.mirror.members(entry.guid) or ())
-        for change in changes:
-            if not await self.hold(resource):
+        step = self._judge(resource, entry, self._plan_members(resource, entry))
+        made: list[ModifyMembers] = []
+        if step.changes:
+            if not await self._hold_ahead(resource):
                 return None
-            try:
-                await self.joining.write(resource.key, change, many=many)
-            except NoSuchObject:
-                # A member, or the group, is gone: find out which, have its own resource look, and plan again.
-                for guid in (entry.guid, *change.add, *change.remove):
-                    if await place.refresh(guid) is None:
-                        place.members_changed({guid})
-                return 0.0
-            if change.remove:  # else others may be held meanwhile, and have to stay so
-                place.guard.note(resource.key, change)
-            facts = facts.having_written()
-            place.mirror.changed_members(entry.guid, place.mirror.members_read_at(entry.guid), change.add, change.remove)
-            place.members_changed({*change.add, *change.remove})
-        if facts.wrote_members or self.joining.unseen(resource.key):
+
+            async def write(current: Resource) -> bool:
+                nonlocal step
+                if (now := place.mirror.by_guid(entry.guid)) is None or now.usn_changed > place.mirror.members_read_at(entry.guid):
+                    await place.read_members(entry.guid)  # somebody has changed the group since: its list may be another
+                if not await self.know_members(current, entry):
+                    return False
+                step = self._judge(current, entry, self._plan_members(current, entry))
+                return await self._change_members(current, entry, step.changes, made)
+
+            written = await self.at_its_turn(resource, entry, write)
+            if not written:
+                return None if written is None else AGAIN
+        if made or self.joining.unseen(resource.key):
             await place.lull(resource.key)
             if not await self.joining.confirm(resource.key, entry):
                 return 0.0
-            if facts.wrote_members:
-                place.reports.event(resource, "MembersChanged", f"{entry.dn}: {'; '.join(change.told for change in changes)}")
-            plan = self._plan_members(resource, entry)
-        if held is None:
+            if not await self.know_members(resource, entry):
+                return AGAIN
+        plan = self._plan_members(resource, entry)
+        if made:
+            done.wrote = True
+            place.reports.event(resource, "MembersChanged", f"{entry.dn}: {'; '.join(change.told for change in made)}")
+            if plan.add or (plan.remove and step.held is None):
+                return AGAIN  # somebody else has changed the members since
+        if step.held is None:
             place.guard.withdraw(resource.key)
-        return await self.members_written(resource, entry, facts.with_members(held, planned, self._membership(plan, entry)))
+        facts = replace(facts, wrote=done.wrote).with_members(step.held, step.planned, self._membership(plan, entry))
+        return await self.members_written(resource, entry, facts)
+
+    async def _change_members(self, resource: Resource, entry: Entry, changes: Sequence[ModifyMembers], made: list[ModifyMembers]) -> bool:
+        """False where somebody turned out to be gone, or the group."""
+        place = self.place
+        joining = sum(len(change.add) for change in changes)
+        many = joining >= len(place.mirror.members(entry.guid) or ())
+        for change in changes:
+            try:
+                await self.joining.write(resource.key, change, many=many)
+            except NoSuchObject:
+                for guid in (entry.guid, *change.add, *change.remove):  # find out who, and have its own resource look
+                    if await place.refresh(guid) is None:
+                        place.members_changed({guid})
+                return False
+            if change.remove:  # else others may be held meanwhile, and have to stay so
+                place.guard.note(resource.key, change)
+            made.append(change)
+            place.mirror.changed_members(entry.guid, place.mirror.members_read_at(entry.guid), change.add, change.remove)
+            place.members_changed({*change.add, *change.remove})
+        await self.joining.mark(entry.guid)
+        return True
 
     async def members_written(self, resource: Resource, _entry: Entry, facts: GroupFacts) -> float | None:
         """The directory has the members that it shall have, as far as may be."""
         return self._report(resource, facts)
 
-    def _judge(
-        self, resource: Resource, entry: Entry, plan: MembersPlan
-    ) -> tuple[Verdict | None, tuple[ModifyMembers, ...], tuple[ModifyMembers, ...]]:
-        """Why not everything may be written, if so; what therefore is only planned; and what is to be written. Who joins never waits for a
-        limit on those who leave."""
+    def _judge(self, resource: Resource, entry: Entry, plan: MembersPlan) -> MembersStep:
+        """What of a plan may be written. Who joins never waits for a limit on those who leave."""
 
         def changes(add: Sequence[str], remove: Sequence[str]) -> tuple[ModifyMembers, ...]:
             return member_changes(add, remove, entry.guid, entry.dn, self._shown_name)
@@ -221,13 +258,13 @@ class GroupSync(ObjectSync):
         everything = changes(plan.add, plan.remove)
         if self.place.resource.spec.mode is Mode.OBSERVE:
             if plan.done:
-                return None, (), ()
+                return MembersStep()
             said = f"mode Observe: {len(plan.add)} members would be added, {len(plan.remove)} removed"
-            return Verdict(Reason.OBSERVING, said), everything, ()
+            return MembersStep(Verdict(Reason.OBSERVING, said), everything)
         leaving = changes((), plan.remove)
         if leaving and (held := self.place.guard.judge(resource.key, leaving)):
-            return held, leaving, changes(plan.add, ())
-        return None, (), everything
+            return MembersStep(held, leaving, changes(plan.add, ()))
+        return MembersStep(changes=everything)
 
     def _shown_name(self, guid: str) -> str:
         entry = self.place.mirror.by_guid(guid)

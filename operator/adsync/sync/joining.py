@@ -24,6 +24,8 @@ _log = structlog.get_logger(__name__)
 
 _MANY = 100
 """Fewer are not worth the reading of the group."""
+_LARGE = 500
+"""Members of a group that is not read as a whole for each change of ours."""
 
 
 class Joining:
@@ -59,6 +61,15 @@ class Joining:
             self._remember(key, change.add, names, frozenset(self._place.mirror.members(change.guid) or ()))
         await self._place.apply(change)
 
+    async def mark(self, guid: str) -> None:
+        """Right after a write: up to which change of the group its list is known. Small ones are read back as a whole later on (`confirm`). Of
+        a large one nobody can tell whether others have changed it between our check and this: the next full comparison does."""
+        if self._is_large(guid) and (now := await self._place.refresh(guid)) is not None:
+            self._place.mirror.changed_members(guid, now.usn_changed, (), ())
+
+    def _is_large(self, guid: str) -> bool:
+        return len(self._place.mirror.members(guid) or ()) > _LARGE
+
     def unseen(self, key: Key) -> bool:
         """Whether somebody has joined by name who is yet to be looked for in the group; which may lead to a write."""
         return key in self._place.memory.unseen and self._place.resource.spec.mode is not Mode.OBSERVE
@@ -70,9 +81,8 @@ class Joining:
         """
         place, unseen = self._place, self._place.memory.unseen.get(key)
         if unseen is None:
-            await place.readback.by_guid(entry.guid)
-            if (now := place.mirror.by_guid(entry.guid)) is not None:
-                place.mirror.changed_members(entry.guid, now.usn_changed, (), ())
+            if not self._is_large(entry.guid):
+                await place.read_members(entry.guid)
             return True
         expected = unseen.before.union(unseen.names.values())
         found = [link for link in await place.read_members(entry.guid) if link.guid not in expected]

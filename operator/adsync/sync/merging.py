@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from adsync.core.changes import DropResource, ModifyMembers
 from adsync.core.entries import Entry
@@ -27,19 +27,12 @@ from adsync.resources import names
 from adsync.resources.addomain import Direction, Mode, OnScopeRemoval
 from adsync.resources.conditions import Reason
 from adsync.sync.imports import Imports
-from adsync.sync.objects import ObjectSync
+from adsync.sync.objects import AGAIN, Again, ObjectSync, Outcome
 from adsync.sync.reports import as_object
 from adsync.sync.store import Key, Resource
 from adsync.sync.workplace import Workplace
 
 _REFUSALS = (400, 413, 422)
-
-
-class Again:
-    """The outcome of a round after which another one is due."""
-
-
-AGAIN: Final = Again()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +88,7 @@ class Merging(ObjectSync):
 
     # --- leaving ---
 
-    async def leave(self, resource: Resource, guid: str) -> float | Again | None:
+    async def leave(self, resource: Resource, guid: str) -> Outcome:
         """For an imported resource: AGAIN where it has something to stand for, and otherwise the outcome of the look."""
         departure = await self.departure(resource, guid)
         if departure is None:

@@ -8,7 +8,7 @@ anything about members, takes nothing back from the directory: its members are w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from adsync.core.both import group_attributes_of, group_in_directory, group_in_spec
 from adsync.core.entries import Entry, EntryKind
@@ -23,9 +23,9 @@ from adsync.resources.addomain import Mode
 from adsync.resources.common import DeletionPolicy
 from adsync.resources.conditions import Reason
 from adsync.resources.syncedgroup import MembershipPolicy
-from adsync.sync.groups import GroupSync
-from adsync.sync.merging import AGAIN, Again, Merging
-from adsync.sync.objects import ROUNDS
+from adsync.sync.groups import Done, GroupSync
+from adsync.sync.merging import Merging
+from adsync.sync.objects import AGAIN, Again, Outcome
 from adsync.sync.store import USER, Binding, Key, Resource
 from adsync.sync.wishes import bare_group_wish, group_wish
 
@@ -33,27 +33,15 @@ _IN_SCOPE = "in_scope"
 _DIGEST = "members_digest"
 
 
-@dataclass(slots=True)
-class Done:
-    """What was done in this look."""
-
-    wrote: bool = False
-    checked: bool = False  # the group was read afresh
-
-
 class MergingGroups(Merging, GroupSync):
     """Looks at groups."""
 
     async def sync(self, resource: Resource, binding: Binding) -> float | None:
         done = Done()
-        for _ in range(ROUNDS):
-            resource = self.place.store.resources.get(resource.key, resource)
-            outcome = await self._round(resource, binding, done)
-            if not isinstance(outcome, Again):
-                return outcome
-        return self.stuck(resource, Verdict(Reason.CONTESTED, "one of the two sides keeps changing while the other is written"))
+        said = "one of the two sides keeps changing while the other is written"
+        return await self.rounds(resource, lambda current: self._round(current, binding, done), said)
 
-    async def _round(self, resource: Resource, binding: Binding, done: Done) -> float | Again | None:
+    async def _round(self, resource: Resource, binding: Binding, done: Done) -> Outcome:
         place, wish = self.place, self._wish(resource, binding)
         if self.imports.is_imported(resource):
             outcome = await self.leave(resource, wish.linked)
@@ -83,27 +71,19 @@ class MergingGroups(Merging, GroupSync):
             return self._report(resource, GroupFacts(verdict, found=plan.found))
         return await self._members(resource, wish, plan, entry, done)
 
-    async def _carry_to_directory(
-        self, resource: Resource, wish: GroupWish, plan: GroupPlan, merged: Merged, done: Done
-    ) -> float | Again | None:
+    async def _carry_to_directory(self, resource: Resource, wish: GroupWish, plan: GroupPlan, merged: Merged, done: Done) -> Outcome:
         """As a look of Export does it."""
-        place, entry = self.place, plan.found.entry if plan.found else None
+        entry = plan.found.entry if plan.found else None
         if verdict := self.hindrance(resource, plan.changes, plan.drift, entry):
             return self._report(resource, GroupFacts(verdict, found=plan.found, planned=plan.changes))
         if entry is None and await self.found_by_read(resource):
             return AGAIN
-        if entry is not None and not done.checked:
-            done.checked = True
-            if await place.recheck(entry.guid) != entry or entry.guid in place.protected:
-                return AGAIN
-        if not await self.hold(resource):
-            return None
-        if await self._write(resource, wish, plan):
-            done.wrote = True
+        written = await self._carry_out(resource, wish, plan, done)
+        if written:
             self.tell_conflicts(resource, merged)
-        return AGAIN
+        return None if written is None else AGAIN
 
-    async def _members(self, resource: Resource, wish: GroupWish, plan: GroupPlan, entry: Entry, done: Done) -> float | None:
+    async def _members(self, resource: Resource, wish: GroupWish, plan: GroupPlan, entry: Entry, done: Done) -> Outcome:
         agreed = agreed_group(wish, self.place.rules)
         if not self.read_only and not wish.linked and (_IN_SCOPE in wish.agreed or entry.guid in self.imports.scope):
             agreed[_IN_SCOPE] = "true"
@@ -112,8 +92,8 @@ class MergingGroups(Merging, GroupSync):
             self.place.guard.withdraw(resource.key)
             return self._report(resource, facts)
         if resource.spec.member_selector is not None and not self.read_only:
-            return await self._sync_members(resource, entry, facts)
-        return await self._sync_both(resource, entry, facts)
+            return await self._sync_members(resource, entry, facts, done)
+        return await self._sync_both(resource, entry, facts, done)
 
     # --- the group itself ---
 
@@ -153,7 +133,7 @@ class MergingGroups(Merging, GroupSync):
         said = f"there is no group {wish.name!r} in the directory, and direction Import creates none"
         return GroupPlan(verdict=Verdict(Reason.OUT_OF_SCOPE, said))
 
-    async def _carry_to_resource(self, resource: Resource, wish: GroupWish, merged: Merged, done: Done) -> float | Again | None:
+    async def _carry_to_resource(self, resource: Resource, wish: GroupWish, merged: Merged, done: Done) -> Outcome:
         """Write what the directory has won to the spec."""
         place = self.place
         if place.resource.spec.mode is Mode.OBSERVE:
@@ -181,26 +161,25 @@ class MergingGroups(Merging, GroupSync):
 
     # --- members of both sides ---
 
-    async def _sync_both(self, resource: Resource, entry: Entry, facts: GroupFacts) -> float | None:
-        place = self.place
-        flat = await self._read_below(entry)
-        if not flat.complete:
+    async def _sync_both(self, resource: Resource, entry: Entry, facts: GroupFacts, done: Done) -> Outcome:
+        if not await self.know_members(resource, entry):
             said = "the members of the group, or of one in it, can't be read"
             return self._report(resource, GroupFacts(Verdict(Reason.PROGRESSING, said), found=facts.found))
-        if self.read_only:
-            return await self._finish_members(resource, entry, facts)
-        place.writing.add(entry.guid)
-        try:
-            return await self._write_members(resource, entry, facts)
-        finally:
-            place.writing.discard(entry.guid)
-            place.group_changed(entry.guid)
+        return (
+            await self._finish_members(resource, entry, facts) if self.read_only else await self._sync_members(resource, entry, facts, done)
+        )
 
-    async def _write_members(self, resource: Resource, entry: Entry, facts: GroupFacts) -> float | None:
+    async def know_members(self, resource: Resource, entry: Entry) -> bool:
+        """And those of the groups in it, where both sides' sets are merged."""
+        if resource.spec.member_selector is not None and not self.read_only:
+            return await super().know_members(resource, entry)
+        return (await self._read_below(entry)).complete
+
+    async def _write_members(self, resource: Resource, entry: Entry, facts: GroupFacts, done: Done) -> Outcome:
         """As for Export; and the scope, and every group around, must look at what was written."""
         before = set(self.place.mirror.members(entry.guid) or ())
         try:
-            return await super()._write_members(resource, entry, facts)
+            return await super()._write_members(resource, entry, facts, done)
         finally:
             if before != (self.place.mirror.members(entry.guid) or set()):
                 self.imports.outer(entry.guid)
@@ -257,9 +236,9 @@ class MergingGroups(Merging, GroupSync):
         nested = {name for name in there - result if named[name] in flat.nested}
         return flat, named, result | nested
 
-    def _first_members(self, _resource: Resource) -> tuple[Sequence[str], bool]:
+    def _first_members(self, _resource: Resource) -> Sequence[str]:
         """Who is to be in it shows when the sets of both sides are merged."""
-        return (), False
+        return ()
 
     def _plan_members(self, resource: Resource, entry: Entry) -> MembersPlan:
         if resource.spec.member_selector is not None and not self.read_only:

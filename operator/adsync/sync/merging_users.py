@@ -27,8 +27,8 @@ from adsync.resources.common import DeletionPolicy
 from adsync.resources.conditions import Reason
 from adsync.resources.synceduser import PasswordState, UserMembership
 from adsync.sync.imports import Imports
-from adsync.sync.merging import AGAIN, Again, Departure, Merging
-from adsync.sync.objects import ROUNDS
+from adsync.sync.merging import Departure, Merging
+from adsync.sync.objects import AGAIN, Again, Outcome
 from adsync.sync.store import Binding, Key, Resource
 from adsync.sync.users import Done, UserSync, bare_user_wish
 from adsync.sync.wishes import user_wish
@@ -60,14 +60,10 @@ class MergingUsers(Merging, UserSync):
         if self._is_clean(resource):
             return None
         done = Done()
-        for _ in range(ROUNDS):
-            resource = self.place.store.resources.get(resource.key, resource)
-            outcome = await self._round(resource, binding, done)
-            if not isinstance(outcome, Again):
-                return outcome
-        return self.stuck(resource, Verdict(Reason.CONTESTED, "one of the two sides keeps changing while the other is written"))
+        said = "one of the two sides keeps changing while the other is written"
+        return await self.rounds(resource, lambda current: self._round(current, binding, done), said)
 
-    async def _round(self, resource: Resource, binding: Binding, done: Done) -> float | Again | None:
+    async def _round(self, resource: Resource, binding: Binding, done: Done) -> Outcome:
         place, wish = self.place, self._wish(resource, binding, done)
         if self.imports.is_imported(resource):
             outcome = await self.leave(resource, wish.linked)
@@ -102,9 +98,7 @@ class MergingUsers(Merging, UserSync):
         self._note_clean(resource, entry, pause)
         return pause
 
-    async def _carry_to_directory(
-        self, resource: Resource, wish: UserWish, plan: UserPlan, merged: Merged, done: Done
-    ) -> float | Again | None:
+    async def _carry_to_directory(self, resource: Resource, wish: UserWish, plan: UserPlan, merged: Merged, done: Done) -> Outcome:
         """As a look of Export does it."""
         entry = plan.found.entry if plan.found else None
         if verdict := self.hindrance(resource, plan.changes, plan.drift, entry):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Final, Protocol, TypeAlias
 
 from adsync.core.changes import Add, Change, Edit, Modify, Move, past
 from adsync.core.dn import fold_case
@@ -28,9 +29,9 @@ from adsync.resources.addomain import Mode
 from adsync.resources.common import DeletionPolicy
 from adsync.resources.conditions import READINESS, Reason
 from adsync.sync.reports import as_object
-from adsync.sync.store import Binding, Key, Resource
+from adsync.sync.store import Binding, Key, Resource, differs
 from adsync.sync.wishes import owner_of
-from adsync.sync.workplace import Workplace
+from adsync.sync.workplace import NEW, USUAL, Workplace
 
 ROUNDS = 6
 _GOING_ATTEMPTS = 4
@@ -43,6 +44,15 @@ def _manages(domain: Resource, entry: Entry) -> bool:
         return entry.dn.is_below(DomainRules.resolve(domain.spec, "").container)
     except InvalidSpec:
         return False
+
+
+class Again:
+    """The outcome of a round after which another one is due."""
+
+
+AGAIN: Final = Again()
+Outcome: TypeAlias = float | Again | None
+"""Of a round: AGAIN, or as of a look."""
 
 
 class RemovalPlan(Protocol):
@@ -192,6 +202,41 @@ class ObjectSync(ABC):
             return verdict
         return place.guard.judge(resource.key, changes)
 
+    async def rounds(self, resource: Resource, once: Callable[[Resource], Awaitable[Outcome]], contested: str) -> float | None:
+        """Go round until there is nothing left to do, each time from the resource as it is by then; `contested` says what keeps that from
+        coming."""
+        for _ in range(ROUNDS):
+            resource = self.place.store.resources.get(resource.key, resource)
+            outcome = await once(resource)
+            if not isinstance(outcome, Again):
+                return outcome
+        return self.stuck(resource, Verdict(Reason.CONTESTED, contested))
+
+    async def at_its_turn(self, resource: Resource, entry: Entry | None, write: Callable[[Resource], Awaitable[bool]]) -> bool | None:
+        """Carry out, when its turn to be written has come, what was planned for an object (None: that is yet to be made), if it is then still
+        right: the object is read afresh, privileged or not, and the resource is the same. `write` gets the resource as it is by then, and
+        says whether it did what it was to do.
+
+        False where the plan has to be made again, None where the resource has changed or gone while it waited: it is marked for another
+        look then.
+        """
+        place = self.place
+        async with place.ahead.taken(NEW if entry is None else USUAL):
+            current = place.store.resources.get(resource.key)
+            if current is None or differs(resource, current):
+                return None
+            if entry is not None and not await self._still(entry):
+                return False
+            if not await self.hold(current):
+                return None
+            return await write(current)
+
+    async def _still(self, entry: Entry) -> bool:
+        """Whether an object is as it was, apart from what no plan goes by, and may be written."""
+        fresh = await self.place.recheck(entry.guid)
+        same = fresh is not None and replace(fresh, usn_changed=entry.usn_changed) == entry
+        return same and entry.guid not in self.place.protected
+
     async def hold(self, resource: Resource) -> bool:
         """Set the finalizer before the first write. False where the resource is gone, or going."""
         self.place.pressing.add(resource.key)
@@ -259,7 +304,7 @@ class ObjectSync(ABC):
                 return self.stuck(resource, Verdict(Reason.OBSERVING, "mode Observe: the deletion policy would be applied"), plan.changes)
             if not place.going and (verdict := place.guard.judge(resource.key, plan.changes)):
                 return self.stuck(resource, verdict, plan.changes)
-            if await place.recheck(entry.guid) != entry or entry.guid in place.protected:
+            if not await self._still(entry):
                 continue
             carried_out = await self._apply_removal(resource, plan.changes, entry)
         else:

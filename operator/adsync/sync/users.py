@@ -30,11 +30,11 @@ from adsync.errors import AlreadyExists, NoSuchObject, PasswordRefused, ValueMis
 from adsync.resources.common import DeletionPolicy
 from adsync.resources.conditions import Reason
 from adsync.resources.synceduser import PasswordState, PasswordStatus, UserDomainStatus, UserMembership
-from adsync.sync.objects import ROUNDS, ObjectSync
+from adsync.sync.objects import AGAIN, ObjectSync, Outcome
 from adsync.sync.passwords import asked_for, fetch_password, random_secret, refused_beforehand
-from adsync.sync.store import Binding, Resource, differs
+from adsync.sync.store import Binding, Resource
 from adsync.sync.wishes import owner_of, user_wish
-from adsync.sync.workplace import NEW, USUAL, Workplace
+from adsync.sync.workplace import Workplace
 
 _SHOWN_GROUPS = 100
 
@@ -55,39 +55,30 @@ class UserSync(ObjectSync):
         return str(resource.spec.username)
 
     async def sync(self, resource: Resource, binding: Binding) -> float | None:
-        place, done = self.place, Done()
-        for _ in range(ROUNDS):
-            resource = place.store.resources.get(resource.key, resource)
-            retry = not done.refused and resource.requested != resource.status.get("lastHandledReconcileAt", "")
-            recorded = self._recorded(resource)
-            wish = user_wish(
-                resource, place.resource, binding, place.rules, place.store, recorded, retry_rejected=retry, just_pushed=done.pushed
-            )
-            plan = plan_user(wish, place.rules, place.around())
-            if not plan.changes:
-                return self._settled(resource, wish, plan, done)
-            entry = plan.found.entry if plan.found else None
-            if verdict := self.hindrance(resource, plan.changes, plan.drift, entry):
-                return self._report(resource, self._facts(verdict, wish, plan, done), wish.recorded)
-            if entry is None and await self.found_by_read(resource):
-                continue
-            if await self._carry_out(resource, wish, plan, done) is None:
-                return None
-        return self.stuck(resource, Verdict(Reason.CONTESTED, "the directory, or somebody in it, keeps changing what is written"))
+        done = Done()
+        said = "the directory, or somebody in it, keeps changing what is written"
+        return await self.rounds(resource, lambda current: self._round(current, binding, done), said)
+
+    async def _round(self, resource: Resource, binding: Binding, done: Done) -> Outcome:
+        place, recorded = self.place, self._recorded(resource)
+        retry = not done.refused and resource.requested != resource.status.get("lastHandledReconcileAt", "")
+        wish = user_wish(
+            resource, place.resource, binding, place.rules, place.store, recorded, retry_rejected=retry, just_pushed=done.pushed
+        )
+        plan = plan_user(wish, place.rules, place.around())
+        if not plan.changes:
+            return self._settled(resource, wish, plan, done)
+        entry = plan.found.entry if plan.found else None
+        if verdict := self.hindrance(resource, plan.changes, plan.drift, entry):
+            return self._report(resource, self._facts(verdict, wish, plan, done), wish.recorded)
+        if entry is None and await self.found_by_read(resource):
+            return AGAIN
+        return None if await self._carry_out(resource, wish, plan, done) is None else AGAIN
 
     async def _carry_out(self, resource: Resource, wish: UserWish, plan: UserPlan, done: Done) -> bool | None:
-        """Write, when it is its turn, what is then still right, and read back. False where the plan has to be made again, None where the
-        resource has changed or gone while it waited: it is marked for another look then."""
-        place, entry = self.place, plan.found.entry if plan.found else None
-        async with place.ahead.taken(NEW if entry is None else USUAL):
-            current = place.store.resources.get(resource.key)
-            if current is None or differs(resource, current):
-                return None
-            if entry is not None and (await place.recheck(entry.guid) != entry or entry.guid in place.protected):
-                return False
-            if not await self.hold(current):
-                return None
-            written = await self._write(current, wish, plan, done)
+        """As `at_its_turn`; and read back what was written."""
+        entry = plan.found.entry if plan.found else None
+        written = await self.at_its_turn(resource, entry, lambda current: self._write(current, wish, plan, done))
         if written:
             await self._read_back(wish, plan)
         return written

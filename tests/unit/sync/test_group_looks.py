@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Set
+from collections.abc import AsyncIterator, Callable, Set
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -21,12 +22,14 @@ from adsync.resources.syncedgroup import GroupDomainStatus
 from adsync.resources.synceduser import Origin
 from adsync.sync.groups import GroupSync
 from adsync.sync.store import GROUP, USER
+from adsync.sync.workplace import AHEAD
 from tests.unit.core.support import ROOT, entry
 from tests.unit.sync.support import CORP, group_key, obj, user, user_key
 from tests.unit.sync.test_looks import Directory, Place
 
 FINANCE = "00000000-0000-0000-0000-00000000f1f1"
 STRANGER = "00000000-0000-0000-0000-0000000000ff"
+MANY = 150
 GENEROUS = {"safety": {"minRemovals": 10000}}
 
 
@@ -143,14 +146,18 @@ class Site(Place):
     def written(self) -> list[Change]:
         return self.groups_directory.written
 
+    @property
+    def usn(self) -> int:
+        """The uSNChanged of the group in the directory."""
+        return self.groups_directory.ad.entries[FINANCE].usn_changed
 
-async def test_one_in_and_one_out_is_one_small_write_without_reading_the_list() -> None:
+
+async def test_one_in_and_one_out_is_one_small_write() -> None:
     site = Site(3, {guid(0), guid(1)})
     status = await site.look_at("p1", "p2")
     (change,) = site.written
     assert isinstance(change, ModifyMembers)
     assert (change.add, change.remove, change.told) == ((guid(2),), (guid(0),), "+p2, −p0")
-    assert site.groups_directory.member_reads == 0
     assert site.told == {guid(0), guid(2)}
     assert status.reason is Reason.SYNCED
     assert status.membership is not None
@@ -158,6 +165,16 @@ async def test_one_in_and_one_out_is_one_small_write_without_reading_the_list() 
     assert site.events.said == [("MembersChanged", f"CN=finance,{ROOT}: +p2, −p0")]
     assert (await site.look_at("p1", "p2")).last_sync_time == status.last_sync_time
     assert len(site.written) == 1
+
+
+async def test_the_list_of_a_large_group_is_not_read_for_one_in_and_one_out() -> None:
+    site = Site(601, {guid(number) for number in range(600)})
+    await site.look_at(*everybody(601)[1:])
+    (change,) = site.written
+    assert isinstance(change, ModifyMembers)
+    assert (change.add, change.remove) == ((guid(600),), (guid(0),))
+    assert site.groups_directory.member_reads == 0
+    assert site.work.mirror.members_read_at(FINANCE) == site.usn, "or it would be read because of our own change"
 
 
 async def test_a_list_that_could_not_be_read_to_its_end_takes_nobody_out() -> None:
@@ -177,7 +194,7 @@ async def test_a_list_that_others_have_changed_since_is_read_again_before_it_is_
     site.groups_directory.by_others(lambda members: members.update({STRANGER, guid(2)}))
     status = await site.look_at("p0", "p1", membershipPolicy="Exact")
     assert site.groups_directory.members == {guid(0), guid(1)}
-    assert site.groups_directory.member_reads == 1
+    assert site.groups_directory.member_reads == 2, "before, and to see what was written"
     assert status.membership is not None
     assert (status.membership.applied, status.membership.foreign) == (2, 0)
 
@@ -194,12 +211,10 @@ async def test_a_member_that_is_gone_has_its_own_resource_look_and_holds_up_nobo
     site = Site(2, set())
     site.groups_directory.gone.add(guid(0))
     del site.groups_directory.ad.entries[guid(0)]
-    await site.look_at("p0", "p1")
-    assert site.written == []
-    assert site.pause == 0.0
-    assert guid(0) in site.told
     status = await site.look_at("p0", "p1")
+    assert guid(0) in site.told
     assert site.groups_directory.members == {guid(1)}
+    assert status.reason is Reason.SYNCED
     assert status.membership is not None
     assert [each.user for each in status.membership.pending or ()] == ["p0"]
 
@@ -207,12 +222,98 @@ async def test_a_member_that_is_gone_has_its_own_resource_look_and_holds_up_nobo
 async def test_a_group_that_became_privileged_is_not_written() -> None:
     site = Site(2, {guid(0)})
     site.groups_directory.protected[FINANCE] = "it is in Domain Admins"
-    assert (await site.look_at("p1")).reason is not Reason.SYNCED
-    assert site.pause == 0.0
     status = await site.look_at("p1")
     assert status.reason is Reason.PROTECTED
     assert "Domain Admins" in (status.message or "")
     assert site.written == []
+
+
+@asynccontextmanager
+async def meanwhile(site: Site, *names: str, **spec: Any) -> AsyncIterator[asyncio.Task[GroupDomainStatus]]:
+    """Within, a look at the group waits for its turn to write; at the end it gets it, and the look comes to its end."""
+    async with AsyncExitStack() as others:
+        for _ in range(AHEAD):
+            await others.enter_async_context(site.work.ahead.taken(0))
+        look = asyncio.create_task(site.look_at(*names, **spec))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert site.written == []
+        assert not look.done()
+        yield look
+    await look
+
+
+async def test_a_group_that_became_privileged_while_it_waited_is_not_written() -> None:
+    for spec in ({}, {"description": "ours"}):
+        site = Site(2, {guid(0)})
+        async with meanwhile(site, "p1", **spec) as look:
+            site.groups_directory.protected[FINANCE] = "it is in Domain Admins"
+        assert site.written == []
+        assert look.result().reason is Reason.PROTECTED
+
+
+async def test_a_group_that_left_the_container_while_it_waited_keeps_its_members() -> None:
+    site = Site(2, {guid(0)})
+    async with meanwhile(site, "p1") as look:
+        site.groups_directory.ad.entries[FINANCE] = finance(
+            dn="CN=finance,DC=corp,DC=example,DC=com", usn_changed=finance().usn_changed + 1
+        )
+    assert site.written == []
+    assert look.result().reason is Reason.OUT_OF_SCOPE
+
+
+async def test_what_a_group_wants_no_more_when_its_turn_comes_is_not_written() -> None:
+    site = Site(2, {guid(0)})
+    async with meanwhile(site, "p1", description="first"):
+        known = site.store.resources[group_key()]
+        spec = {"name": "finance", "domains": [{"name": "corp"}], "members": [{"name": "p0"}], "description": "second"}
+        site.store.put(GROUP, obj(GROUP, "finance", spec, meta={"generation": known.generation + 1}))
+    assert site.written == []
+    assert site.pause is None, "the edit has marked it"
+
+
+async def test_who_is_selected_no_more_when_the_turn_comes_is_not_added() -> None:
+    """The group's own resource is the same then: it is its members' labels that have changed."""
+    site = Site(3, set())
+    for number in range(3):
+        site.store.put(USER, user(f"p{number}", meta={"labels": {"team": "a"}}))
+    async with meanwhile(site, memberSelector={"matchLabels": {"team": "a"}}) as look:
+        site.store.put(USER, user("p1"))
+        site.groups_directory.by_others(lambda members: members.add(guid(0)))
+    assert site.groups_directory.members == {guid(0), guid(2)}
+    (change,) = site.written
+    assert isinstance(change, ModifyMembers)
+    assert change.add == (guid(2),)
+    assert look.result().reason is Reason.SYNCED
+
+
+async def test_what_others_change_before_the_reading_back_is_set_right_in_the_same_look() -> None:
+    """The reading back waits for a lull, up to seconds; nothing would tell of their change after it."""
+    for others in (3, MANY):  # who join by GUID, or by name
+        site = Site(others, set())
+        site.work.pressing.add(user_key("other"))
+        look = asyncio.create_task(site.look_at(*everybody(others), membershipPolicy="Exact"))
+        await asyncio.wait([look], timeout=0.2)
+        site.groups_directory.by_others(lambda members: members.symmetric_difference_update({STRANGER, guid(1)}))
+        site.work.pressing.clear()
+        status = await look
+        assert site.groups_directory.members == {guid(number) for number in range(others)}
+        assert (status.reason, len(site.written)) == (Reason.SYNCED, 2)
+        assert status.last_sync_time is not None
+
+
+@pytest.mark.parametrize("many", [3, MANY, 600])
+async def test_a_group_that_is_deleted_while_it_is_changed_is_made_again(many: int) -> None:
+    site = Site(many, set())
+    site.work.pressing.add(user_key("other"))
+    look = asyncio.create_task(site.look_at(*everybody(many)))
+    await asyncio.wait([look], timeout=0.2)
+    del site.groups_directory.ad.entries[FINANCE]
+    site.groups_directory.members.clear()
+    site.work.pressing.clear()
+    await look
+    assert [type(change) for change in site.written] == [ModifyMembers, Add]
+    assert site.groups_directory.members == {guid(number) for number in range(many)}
 
 
 async def test_too_many_removals_are_held_as_a_whole_and_approved_as_a_whole() -> None:
@@ -252,8 +353,6 @@ async def test_observe_plans_and_writes_nothing() -> None:
 
 # --- many at once ---
 
-MANY = 150
-
 
 def everybody(count: int = MANY) -> list[str]:
     return [f"p{number}" for number in range(count)]
@@ -282,8 +381,8 @@ async def test_many_join_by_name_and_are_read_back_once() -> None:
 
 
 async def test_few_join_a_large_group_by_what_never_changes() -> None:
-    site = Site(MANY + 120, {guid(number) for number in range(MANY)})
-    await site.look_at(*everybody(MANY + 120))
+    site = Site(720, {guid(number) for number in range(600)})
+    await site.look_at(*everybody(720))
     (change,) = site.written
     assert isinstance(change, ModifyMembers)
     assert (len(change.add), change.names) == (120, ())
@@ -367,8 +466,7 @@ async def test_a_new_group_is_made_without_its_members_where_one_of_them_is_gone
     site.groups_directory.gone.add(guid(1))
     del site.groups_directory.ad.entries[guid(1)]
     await site.look_at("p0", "p1")
-    assert [type(change) for change in site.written] == [Add]
-    await site.look_at("p0", "p1")
+    assert [type(change) for change in site.written] == [Add, ModifyMembers]
     assert site.groups_directory.members == {guid(0)}
 
 
