@@ -14,13 +14,13 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import groups, import_, measure, report
+from benchmarks import groups, import_, measure, report, startup
 from benchmarks.site import lab as started_lab
 from lab.build import kubernetes_version
 from lab.processes import LabError
 from lab.provision import samba_version
 
-NAMES = ("latency", "push", "groups", "restart", "import")
+NAMES = ("startup", "latency", "push", "groups", "restart", "import")
 
 
 def main() -> int:
@@ -34,6 +34,8 @@ def main() -> int:
     parser.add_argument("--import-users", type=int, default=10000)
     parser.add_argument("--import-groups", type=int, default=100)
     parser.add_argument("--import-members", type=int, default=500)
+    parser.add_argument("--startup-users", type=int, default=10)
+    parser.add_argument("--startup-starts", type=int, default=15)
     parser.add_argument("--latency-users", type=int, default=200)
     parser.add_argument("--latency-samples", type=int, default=30)
     arguments = parser.parse_args()
@@ -63,6 +65,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     }
     with started_lab(console) as lab:
         todo: dict[str, Callable[[], dict[str, Any]]] = {
+            "startup": lambda: startup.startup(lab, arguments.startup_users, arguments.startup_starts),
             "latency": lambda: measure.latency(lab, arguments.latency_users, arguments.latency_samples),
             "push": lambda: measure.push(lab, arguments.push_users, arguments.push_rounds),
             "groups": lambda: groups.memberships(lab, arguments.group_users, arguments.groups),

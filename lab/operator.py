@@ -52,6 +52,10 @@ class Operator:
     def metrics_url(self) -> str:
         return f"http://{self._metrics}/metrics"
 
+    @property
+    def health_url(self) -> str:
+        return f"http://{self._health}"
+
     def start(self, *, await_ready: bool = True) -> None:
         """Start it, and wait until /readyz says so."""
         command = [

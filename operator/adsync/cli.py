@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from typer.exceptions import TyperException
 
 from adsync.errors import AdsyncError
+from adsync.lean import lean_imports
 from adsync.settings import Settings
 from adsync.version import VERSION
 
@@ -78,7 +79,8 @@ def run(
         "resolvers": tuple(resolver) if resolver else None,
     }
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    from adsync.process import run_operator  # half a second of imports that the other commands do without
+    with lean_imports():
+        from adsync.process import run_operator  # half a second of imports that the other commands do without
 
     raise typer.Exit(run_operator(settings))
 
