@@ -5,6 +5,8 @@ No label ever holds a user's or a group's name: that would make a series for eac
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -117,11 +119,22 @@ class Metrics:
             buckets=_FAST,
             registry=registry,
         )
+        self.missing_rights = Gauge(
+            "adsync_missing_rights",
+            "In how many namespaces (all of them: 1) the operator may not list or watch a resource, and so misses changes.",
+            ["verb", "resource"],
+            registry=registry,
+        )
         self.watch_events = Counter("adsync_watch_events", "Events received from the Kubernetes API.", ["kind", "type"], registry=registry)
 
     def observe_request(self, method: str, resource: str, status: int, seconds: float) -> None:
         """For `Cluster.connect`."""
         self.api_request_seconds.labels(method, resource, str(status)).observe(seconds)
+
+    def show_missing_rights(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """By verb and resource; 0 where none is missing."""
+        for (verb, resource), number in counts.items():
+            self.missing_rights.labels(verb, resource).set(number)
 
     def count_status_write(self, kind: str, result: str) -> None:
         """For `StatusWriter`."""

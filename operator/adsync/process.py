@@ -147,4 +147,7 @@ class _Process:
     async def _readyz(self) -> tuple[int, str, bytes]:
         if self._operator is None:
             return text(200, "standing by\n") if self._settings.leader_elect else text(503, "starting\n")
-        return text(200, "ok\n") if self._operator.ready() else text(503, "reading the resources\n")
+        if not self._operator.ready():
+            return text(503, "reading the resources\n")
+        missing = "".join(f"missing right: {right}\n" for right in self._operator.missing_rights())
+        return text(503, missing) if missing else text(200, "ok\n")

@@ -78,6 +78,7 @@ def test_every_value_is_in_the_schema_with_a_description() -> None:
         ({"namespaces": ["people"], "secretNamespaces": ["sales"]}, "secretNamespaces has sales"),
         ({"secretNamespaces": ["sales"], "domains": [DOMAIN]}, "Add people to secretNamespaces"),
         ({"domains": [DOMAIN, DOMAIN]}, "domains has people/corp twice"),
+        ({"domains": [DOMAIN], "rbac": {"create": False}}, "in uninstall.serviceAccountName"),
         ({"metrics": {"service": {"enabled": False}, "serviceMonitor": {"enabled": True}}}, "there would be nothing to scrape"),
     ],
 )
@@ -282,6 +283,27 @@ def test_the_uninstall_hook_may_delete_the_charts_own_domains_only() -> None:
         {"apiGroups": ["adsync.dev"], "resources": ["addomains"], "resourceNames": ["corp", "emea"], "verbs": ["get", "delete"]}
     ]
     assert not render({"domains": [DOMAIN], "uninstall": {"enabled": False}}).of("Job")
+
+
+def test_where_the_chart_makes_no_rights_the_hook_has_an_account_of_yours() -> None:
+    rendered = render({"domains": [DOMAIN], "rbac": {"create": False}, "uninstall": {"serviceAccountName": "remover"}})
+    assert not [each for each in rendered if each["kind"] in ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")]
+    assert [each["metadata"]["name"] for each in rendered.of("ServiceAccount")] == ["adsync"]
+    assert rendered.one("Job")["spec"]["template"]["spec"]["serviceAccountName"] == "remover"
+    for values in ({"domains": [DOMAIN], "uninstall": {"enabled": False}}, {}):
+        assert not render({"rbac": {"create": False}, **values}).of("Role")
+
+
+def test_the_uninstall_hook_may_talk_to_the_api_server_only() -> None:
+    to = [{"ipBlock": {"cidr": "10.0.0.1/32"}}]
+    rendered = render({"domains": [DOMAIN], "networkPolicy": {"enabled": True, "apiServer": {"to": to, "ports": [6443]}}})
+    policy = rendered.one("NetworkPolicy", "adsync-uninstall")["spec"]
+    labels = rendered.one("Job")["spec"]["template"]["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in policy
+    assert policy["egress"] == [{"ports": [{"port": 6443, "protocol": "TCP"}], "to": to}]
+    assert len(render({"networkPolicy": {"enabled": True}}).of("NetworkPolicy")) == 1
 
 
 def test_the_table_of_values_is_that_of_the_chart() -> None:

@@ -102,6 +102,9 @@ capabilities: {drop: [ALL]}
 {{- if and .Values.image.tag .Values.image.digest -}}
 {{- fail "\n\nimage.tag and image.digest are both set: the tag would be ignored.\nSet one of them." -}}
 {{- end -}}
+{{- if and .Values.domains .Values.uninstall.enabled (not .Values.rbac.create) (not .Values.uninstall.serviceAccountName) -}}
+{{- fail "\n\nrbac.create is false, so the chart makes no Role for the hook that deletes its domains when it is uninstalled.\nName an account that may get and delete them in uninstall.serviceAccountName, or set uninstall.enabled=false and delete them yourself before you uninstall." -}}
+{{- end -}}
 {{- range .Values.secretNamespaces -}}
 {{- if and $.Values.namespaces (not (has . $.Values.namespaces)) -}}
 {{- fail (printf "\n\nsecretNamespaces has %s, which is not in the list namespaces: adsync does nothing there.\nAdd %s to namespaces, or take it off secretNamespaces." . .) -}}

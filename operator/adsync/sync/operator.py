@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from adsync.cluster.access import AccessCheck, Right, watched
 from adsync.cluster.client import Cluster
 from adsync.cluster.events import EventRecorder
 from adsync.cluster.secret_watch import UNINTERESTING, SecretWatch
@@ -57,6 +58,12 @@ class Operator:
         self._shared: Shared | None = None
         self._failed: asyncio.Future[None] | None = None
         self._ready = False
+        rights = watched(settings.namespaces, secrets=not settings.secret_namespaces)
+        self._access = AccessCheck(cluster, tuple(rights), self._rights_changed)
+
+    def missing_rights(self) -> tuple[Right, ...]:
+        """What the watches need and the API server refuses."""
+        return self._access.missing
 
     def ready(self) -> bool:
         """Whether the resources have been read."""
@@ -95,6 +102,8 @@ class Operator:
             self._ready = True
             self._start_all()
             background.append(asyncio.create_task(self._relist(), name="relist"))
+            background.append(asyncio.create_task(self._access.run(), name="rights"))
+            self._metrics.show_missing_rights(self._access.counts())
             background += [asyncio.create_task(each.run(), name="secrets") for each in secret_watches]
             stopping = asyncio.create_task(stop.wait())
             waited: tuple[asyncio.Future[Any], ...] = (*background, stopping, self._failed)
@@ -176,6 +185,17 @@ class Operator:
         assert self._store is not None
         self._dirty(self._store.put_secrets_refused(namespace, refused))
         self._changed_in(namespace)
+
+    def _rights_changed(self, missing: tuple[Right, ...]) -> None:
+        """Those who look at a domain that misses changes are told why."""
+        assert self._store is not None
+        assert self._shared is not None
+        self._metrics.show_missing_rights(self._access.counts())
+        for resource in self._store.domains() if missing else ():
+            here = [str(right) for right in missing if right.namespace in ("", resource.key.namespace)]
+            if here:
+                said = f"adsync may not {', nor '.join(here)}: changes there are not seen. Grant it by RBAC; the chart's roles have it."
+                self._shared.reports.event(resource, "RightsMissing", said, warning=True)
 
     def _referenced(self, kind: str, namespace: str, name: str) -> None:
         for key, (loop, _) in self._loops.items():
