@@ -64,7 +64,16 @@ _MIXED = {
     "test_directory.py": (DIRECT, STRICT),
     "test_joining.py": (DIRECT, STRICT),
     **dict.fromkeys(
-        ("test_users.py", "test_passwords.py", "test_groups.py", "test_group_members.py", "test_two_domains.py"),
+        (
+            "test_users.py",
+            "test_passwords.py",
+            "test_groups.py",
+            "test_group_members.py",
+            "test_group_scale.py",
+            "test_two_domains.py",
+            "test_import.py",
+            "test_scope_cut.py",
+        ),
         (STRICT,),
     ),
 }
