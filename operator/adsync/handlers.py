@@ -14,6 +14,7 @@ from typing import Any, cast
 from urllib.request import getproxies
 
 import kopf
+import uvloop
 
 from adsync.cluster.inbox import EventSink, Inbox
 from adsync.cluster.rest import Credentials
@@ -72,7 +73,7 @@ class Watches:
     def _run(self) -> None:
         error: BaseException | None = None
         try:
-            asyncio.run(self._watch())
+            uvloop.run(self._watch())
         except BaseException as problem:  # noqa: BLE001 - whatever ends the watches must reach the operator, which ends with it
             error = problem
         with suppress(RuntimeError):  # our loop is closed: nobody waits any more
@@ -87,11 +88,8 @@ class Watches:
             registry=self._registry(),
             settings=_settings(),
             identity=cast("Any", "adsync"),  # only peering uses it; left to itself, kopf asks for a user name that a pod does not have
-            standalone=True,
-            clusterwide=not self._namespaces,
-            namespaces=self._namespaces,
-            stop_flag=stop,
-        )
+            standalone=True, clusterwide=not self._namespaces, namespaces=self._namespaces, stop_flag=stop,
+        )  # fmt: skip
         await asyncio.sleep(0.25)  # TLS connections that were closed say goodbye in later turns of the loop
 
     def _ended(self, error: BaseException | None) -> None:

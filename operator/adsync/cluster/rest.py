@@ -28,6 +28,7 @@ from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 from pydantic import SecretStr
+from pydantic_core import from_json, to_json
 
 from adsync.errors import ClusterError
 from adsync.version import VERSION
@@ -194,10 +195,16 @@ class Rest:
                 return True
             return method in _IDEMPOTENT and (error.status == 0 or error.status in (500, 502, 503, 504))
 
-        if not retry:
-            return await self._authenticated(request)
+        try:
+            return await self._authenticated(request)  # nearly all are well with that, and spared what is kept of a series of attempts
+        except RefusedError as error:
+            if not retry or not again(error):
+                raise
+            refused = [error]
         async for attempt in stamina.retry_context(on=again, **_RETRIES):
             with attempt:
+                if refused:
+                    raise refused.pop()
                 return await self._authenticated(request)
         raise AssertionError("unreachable: the last attempt raises")
 
@@ -253,7 +260,7 @@ class Rest:
             if self._observe is not None:
                 self._observe(request.method, _resource_of(request.url), status, time.perf_counter() - began)
         if 200 <= status < 300:
-            return json.loads(payload) if payload else None
+            return from_json(payload) if payload else None
         raise _refusal(request.method, request.what, status, payload, retry_after)
 
     def _send(self, request: _Request, headers: Mapping[str, str], may_write: Callable[[], bool]) -> Any:
@@ -261,7 +268,7 @@ class Rest:
         configuration = self.configuration
         others: dict[str, Any] = {}
         if request.body is not None:
-            others["data"] = _Body(json.dumps(request.body).encode(), may_write)
+            others["data"] = _Body(to_json(request.body), may_write)
         if configuration.tls_server_name:
             others["server_hostname"] = configuration.tls_server_name
         if configuration.proxy:

@@ -38,6 +38,10 @@ def escape_value(value: str) -> str:
     return "".join(out)
 
 
+def _folded(rdn: RDN) -> RDN:
+    return tuple(sorted((kind.lower(), _fold(value)) for kind, value in rdn))
+
+
 def _fold(value: str) -> str:
     return fold_case(_SPACES.sub(" ", value.strip(" ")))
 
@@ -73,7 +77,7 @@ class DN:
     def key(self) -> tuple[RDN, ...]:
         """What equality and hashing go by; worked out once."""
         if self._key is None:
-            self._key = tuple(tuple(sorted((kind.lower(), _fold(value)) for kind, value in rdn)) for rdn in self.rdns)
+            self._key = tuple(map(_folded, self.rdns))
         return self._key
 
     @property
@@ -90,7 +94,10 @@ class DN:
         return self.rdns[0][0][1]
 
     def child(self, kind: str, value: str) -> DN:
-        return DN((((kind, value),), *self.rdns))
+        leaf = ((kind, value),)
+        child = DN((leaf, *self.rdns))
+        child._key = (_folded(leaf), *self.key)  # the rest is the parent's: thousands of siblings share it
+        return child
 
     def is_below(self, ancestor: DN) -> bool:
         """Whether this is in the subtree under `ancestor`, which itself does not count."""
@@ -102,7 +109,7 @@ class DN:
         return self.is_below(ancestor) or self == ancestor
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, DN) and self.key == other.key
+        return isinstance(other, DN) and (self.rdns == other.rdns or self.key == other.key)
 
     def __hash__(self) -> int:
         return hash(self.key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from typing import Generic, TypeVar
 
@@ -24,11 +25,12 @@ class DirtySet(Generic[K]):
     def __init__(self, rank: Callable[[K], int], patience: Mapping[int, float] | None = None) -> None:
         self._rank = rank
         self._patience = patience or {}
-        self._queues: dict[int, dict[K, float]] = {}
+        # Not plain dicts: to find the first of one whose front was taken out is a walk over all the places that were.
+        self._queues: dict[int, OrderedDict[K, float]] = {}
         self._out: dict[K, float | None] = {}  # taken keys; a time where marked again meanwhile
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
-        self._wake = asyncio.Event()
+        self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()  # workers without work
 
     def __len__(self) -> int:
         """How many wait or are being worked on; those that pause after a failure do not count."""
@@ -54,17 +56,35 @@ class DirtySet(Generic[K]):
         for other, queue in self._queues.items():
             if other != rank and key in queue:
                 now = queue.pop(key)  # what it asks for has changed while it waited: two workers must never have it
-        self._queues.setdefault(rank, {}).setdefault(key, now)
-        self._wake.set()
+        self._queues.setdefault(rank, OrderedDict()).setdefault(key, now)
+        self._wake_one()
         if patience := self._patience.get(rank):
-            asyncio.get_running_loop().call_later(patience, self._wake.set)
+            asyncio.get_running_loop().call_later(patience, self._wake_one)
 
     async def take(self) -> tuple[K, float]:
         """The next key, and since when it is dirty. It counts as out until `done` or `failed`."""
         while (taken := self.take_nowait()) is None:
-            self._wake.clear()
-            await self._wake.wait()
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting[waiter] = None
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter.done() and not waiter.cancelled():
+                    self._wake_one()  # it was told of something, and can't see to it any more
+                raise
+            finally:
+                self._waiting.pop(waiter, None)
+        if any(self._queues.values()):
+            self._wake_one()  # there may be one for somebody else as well
         return taken
+
+    def _wake_one(self) -> None:
+        """Of a hundred workers who wait, all but one would find nothing."""
+        while self._waiting:
+            waiter, _ = self._waiting.popitem(last=False)
+            if not waiter.done():
+                waiter.set_result(None)
+                return
 
     def take_nowait(self) -> tuple[K, float] | None:
         now = asyncio.get_running_loop().time()
@@ -107,10 +127,10 @@ class DirtySet(Generic[K]):
     def _return(self, key: K) -> bool:
         """Take a key out of the hands of its worker; True where it was marked meanwhile, and so is queued again."""
         again = self._out.pop(key, None)
-        if self._patience:
-            self._wake.set()  # somebody may have waited for this one
+        if self._patience and any(self._queues.values()):
+            self._wake_one()  # somebody may have waited for this one
         if again is None:
             return False
-        self._queues.setdefault(self._rank(key), {}).setdefault(key, again)
-        self._wake.set()
+        self._queues.setdefault(self._rank(key), OrderedDict()).setdefault(key, again)
+        self._wake_one()
         return True

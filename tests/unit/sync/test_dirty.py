@@ -175,3 +175,29 @@ async def test_cleared(dirty: DirtySet[str]) -> None:
     assert not any(key in dirty for key in "abc")
     dirty.done("b")
     assert drain(dirty) == []
+
+
+async def test_whoever_waits_gets_something_though_the_one_that_was_told_is_gone(dirty: DirtySet[str]) -> None:
+    first, second = asyncio.create_task(dirty.take()), asyncio.create_task(dirty.take())
+    await asyncio.sleep(0)
+    dirty.add("a")  # the first is told of it
+    first.cancel()
+    async with asyncio.timeout(1.0):
+        assert (await second)[0] == "a"
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_as_many_as_there_is_work_for_are_told(dirty: DirtySet[str]) -> None:
+    workers = [asyncio.create_task(dirty.take()) for _ in range(5)]
+    await asyncio.sleep(0)
+    for key in ("a", "b", "c"):
+        dirty.add(key)
+    done, waiting = await asyncio.wait(workers, timeout=0.1)
+    assert sorted(task.result()[0] for task in done) == ["a", "b", "c"]
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+    dirty.add("d")  # for nobody of those who are gone
+    async with asyncio.timeout(1.0):
+        assert (await dirty.take())[0] == "d"
