@@ -433,7 +433,8 @@ class World:
             return "nobody"
         guid = self.chance.choice(away)
         self.ledger.loose.add(guid)
-        self.site.dc.members(self.corner.scope, add=[f"<GUID={guid}>"])
+        with contextlib.suppress(LdapError):  # a new account may be on its way into the scope anyway: then it is there already
+            self.site.dc.members(self.corner.scope, add=[f"<GUID={guid}>"])
         return guid
 
     def delete_there(self, sides: Sides) -> str:

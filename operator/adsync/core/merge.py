@@ -123,15 +123,19 @@ def base_from_digest(
     authority: Authority,
     *,
     listed: Set[str] | None = None,
+    pending: Set[str] = frozenset(),
     keep_all: bool = False,
 ) -> Base:
     """The base that gives what the rules above say where only its digest is known, or (None) there was none. `keep_all`: at the first contact
     nobody is taken out on either side.
 
     `kubernetes` are those who can be members, `listed` all that the resource names: who is only pending was never agreed on, and does not
-    make the resource's side look as if it had moved; nor does one who was agreed on and whose resource is gone.
+    make the resource's side look as if it had moved; nor does one who was agreed on and whose resource is gone. `pending` are those of whom
+    the status said so when the digest was made: what is listed without them is what was agreed on, whoever has come or gone since.
     """
     k, d = frozenset(kubernetes), frozenset(directory)
+    if digest is not None and listed is not None and members_digest(agreed := listed - pending) == digest:
+        return Base(frozenset(agreed))
     if k == d:
         return Base(k)
     if digest is None and keep_all:

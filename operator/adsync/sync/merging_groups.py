@@ -222,11 +222,13 @@ class MergingGroups(Merging, GroupSync):
             return flat, named, there
         base = place.memory.members.get(key)
         if base is None:
-            recorded = self._recorded(resource).last_synced
+            status = self._recorded(resource)
+            recorded, told = status.last_synced, status.membership
             keep_all = not self.imports.is_imported(resource) and resource.spec.membership_policy is not MembershipPolicy.EXACT
             digest, authority = recorded.members_digest if recorded else None, place.rules.spec.authority
             able = {name for name in listed if name in named or not self._member(Key(USER, key.namespace, name)).pending}
-            found = base_from_digest(digest, able, there, authority, listed=listed, keep_all=keep_all)
+            pending = {each.user for each in (told.pending if told else None) or ()}
+            found = base_from_digest(digest, able, there, authority, listed=listed, pending=pending, keep_all=keep_all)
             if found.conflict:
                 winner = place.rules.spec.authority
                 said = f"the members were changed on both sides while nobody looked; {winner} wins"

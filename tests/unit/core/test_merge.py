@@ -201,6 +201,15 @@ def test_nor_does_one_whose_resource_is_gone(base: frozenset[str], moved: frozen
 
 
 @given(SETS, SETS, st.sampled_from(Authority))
+def test_nor_do_both_together(base: frozenset[str], moved: frozenset[str], authority: Authority) -> None:
+    """One is pending all the time, and of those who were agreed on one has gone: what the status told of the first tells them apart."""
+    agreed, listed = base | {"gone"}, base | {"gone", "x"}
+    known = base_from_digest(members_digest(agreed), base, moved, authority, listed=listed, pending={"x"})
+    assert not known.conflict
+    assert merge_members(known.members, listed, moved) == moved | {"x"}, "the one that is gone is taken off the list"
+
+
+@given(SETS, SETS, st.sampled_from(Authority))
 def test_at_the_first_contact_nobody_need_lose(kubernetes: frozenset[str], directory: frozenset[str], authority: Authority) -> None:
     kept = base_from_digest(None, kubernetes, directory, authority, keep_all=True)
     assert merge_members(kept.members, kubernetes, directory) == kubernetes | directory
