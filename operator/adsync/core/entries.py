@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from adsync.core.dn import DN
@@ -59,6 +59,16 @@ class Entry:
     @property
     def locked_out(self) -> bool:
         return bool(self.computed_control & LOCKOUT)
+
+    def with_constructed_of(self, other: Entry) -> Entry:
+        """With what the directory works out, as `other` has it: for one that was read without, and has not changed since `other` was read."""
+        return replace(self, computed_control=other.computed_control, password_expires=other.password_expires)
+
+    def turns_by_itself(self, now: int) -> bool:
+        """Whether what the directory works out of this object may be another at `now` (FILETIME) though nobody has changed the object: a
+        lockout that ends (MS-ADTS 3.1.1.4.5.17), a password that has grown too old."""
+        expiring = 0 < self.password_expires <= now and not self.computed_control & PASSWORD_EXPIRED
+        return self.locked_out or expiring
 
     @property
     def rid(self) -> int:

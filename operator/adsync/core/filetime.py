@@ -19,6 +19,10 @@ def to_datetime(filetime: int) -> datetime | None:
         return None
 
 
+def from_datetime(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 10
+
+
 def to_text(filetime: int) -> str | None:
     """With microseconds, so that two settings in one second differ."""
     moment = to_datetime(filetime)

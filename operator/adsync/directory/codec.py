@@ -109,6 +109,7 @@ class EntryCodec:
         self._ownership = ownership_attribute.lower()
         asked = {name.lower(): name for name in (*_FIXED, *CONSTRUCTED, ownership_attribute, *(name for name, _ in self._mapped))}
         self.names: tuple[str, ...] = tuple(asked.values())
+        self.stored: tuple[str, ...] = tuple(name for name in self.names if name not in CONSTRUCTED)
         self._parents: dict[str, DN] = {}
 
     def entry(self, raw: RawEntry, full_below: DN | None = None) -> Entry:

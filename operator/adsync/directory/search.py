@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from adsync.directory import answers, codec, wire
 from adsync.directory.connection import LdapConnection
 from adsync.directory.filters import EVERYTHING, Filter
-from adsync.directory.wire import RawEntry
+from adsync.directory.wire import Answer, RawEntry
 from adsync.errors import DirectoryUnavailable, IncompleteRead
 
 PATIENCE = 60.0
@@ -28,24 +29,40 @@ async def pages(
     size: int = 500,
     controls: Sequence[Any] = (),
 ) -> AsyncGenerator[list[RawEntry], None]:
-    """The entries, page by page. It ends normally only after the server said success and that there are no more pages."""
-    cookie = b""
-    while True:
-        found, answer = await connection.search(
-            base, scope, search_filter, attributes, controls=[wire.paged_control(size, cookie), *controls], patience=PATIENCE
-        )
-        if answer.code != answers.SUCCESS:
-            raise answers.refused(answer, f"search below {base or 'the root'}")
-        paging = answer.controls.get(wire.PAGED_RESULTS)
-        if paging is None:
-            raise IncompleteRead(f"the directory left out the paging of a search below {base}: it is not known whether anything is missing")
-        try:
-            cookie = wire.paged_cookie(paging)
-        except wire.ProtocolError as error:
-            raise DirectoryUnavailable(f"{connection.peer} sent {error}") from None
-        yield found
-        if not cookie:
-            return
+    """The entries, page by page. It ends normally only after the server said success and that there are no more pages. The next page is
+    asked for before one is given out, so that the server is at it meanwhile."""
+
+    def ask(cookie: bytes) -> asyncio.Task[tuple[list[RawEntry], Answer]]:
+        paging = [wire.paged_control(size, cookie), *controls]
+        return asyncio.create_task(connection.search(base, scope, search_filter, attributes, controls=paging, patience=PATIENCE))
+
+    asked = ask(b"")
+    try:
+        while True:
+            found, answer = await asked
+            cookie = _next_page(answer, base, connection.peer)
+            if cookie:
+                asked = ask(cookie)
+            yield found
+            if not cookie:
+                return
+    finally:
+        asked.cancel()
+        if asked.done() and not asked.cancelled():
+            asked.exception()  # whoever did not come for the page need not hear why there was none
+
+
+def _next_page(answer: Answer, base: str, peer: str) -> bytes:
+    """The cookie that asks for it; empty after the last one."""
+    if answer.code != answers.SUCCESS:
+        raise answers.refused(answer, f"search below {base or 'the root'}")
+    paging = answer.controls.get(wire.PAGED_RESULTS)
+    if paging is None:
+        raise IncompleteRead(f"the directory left out the paging of a search below {base}: it is not known whether anything is missing")
+    try:
+        return wire.paged_cookie(paging)
+    except wire.ProtocolError as error:
+        raise DirectoryUnavailable(f"{peer} sent {error}") from None
 
 
 async def collect(

@@ -164,6 +164,12 @@ class Imports:
             keys = {key for key in keys if not self.is_imported(self.place.store.resources[key])} or keys
         return min(keys).name if keys else None
 
+    @property
+    def names_as_of(self) -> tuple[int, ...]:
+        """Equal as long as `member_name`, and who is in which group, can have no other answer."""
+        place, owners = self.place, self._owners
+        return place.mirror.revision, place.store.revision, place.reports.revision, id(owners), len(owners)
+
     def outer(self, guid: str) -> None:
         """The members of a group have changed, or an object came, went or moved: it and every group around it must look."""
         if self.active:

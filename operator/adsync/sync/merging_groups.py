@@ -24,10 +24,12 @@ from adsync.resources.common import DeletionPolicy
 from adsync.resources.conditions import Reason
 from adsync.resources.syncedgroup import MembershipPolicy
 from adsync.sync.groups import Done, GroupSync
+from adsync.sync.imports import Imports
 from adsync.sync.merging import Merging
 from adsync.sync.objects import AGAIN, Again, Outcome
 from adsync.sync.store import USER, Binding, Key, Resource
 from adsync.sync.wishes import bare_group_wish, group_wish
+from adsync.sync.workplace import Workplace
 
 _IN_SCOPE = "in_scope"
 _DIGEST = "members_digest"
@@ -35,6 +37,10 @@ _DIGEST = "members_digest"
 
 class MergingGroups(Merging, GroupSync):
     """Looks at groups."""
+
+    def __init__(self, place: Workplace, imports: Imports) -> None:
+        super().__init__(place, imports)
+        self._last_below: tuple[tuple[str, str, tuple[int, ...]], Flat, dict[str, str]] | None = None
 
     async def sync(self, resource: Resource, binding: Binding) -> float | None:
         done = Done()
@@ -208,10 +214,19 @@ class MergingGroups(Merging, GroupSync):
             seen.add(unknown)
             await place.read_members(unknown)
 
+    def _below(self, namespace: str, entry: Entry) -> tuple[Flat, dict[str, str]]:
+        """Everybody below a group, and their objectGUIDs by the name of their resource. One look asks four times, and mostly nothing has
+        happened in between."""
+        asked = (entry.guid, namespace, self.imports.names_as_of)
+        if self._last_below is None or self._last_below[0] != asked:
+            flat = flatten(entry.guid, self.place.rules.container, self.place.mirror)
+            named = {name: guid for guid in flat.users if (name := self.imports.member_name(guid, namespace)) is not None}
+            self._last_below = asked, flat, named
+        return self._last_below[1:]
+
     def _sets(self, resource: Resource, entry: Entry) -> tuple[Flat, dict[str, str], frozenset[str], frozenset[str]]:
-        """Everybody below the group, their objectGUIDs by the name of their resource, the directory's set and the resource's, by name."""
-        flat = flatten(entry.guid, self.place.rules.container, self.place.mirror)
-        named = {name: guid for guid in flat.users if (name := self.imports.member_name(guid, resource.key.namespace)) is not None}
+        """Those below the group as `_below` tells, the directory's set and the resource's, by name."""
+        flat, named = self._below(resource.key.namespace, entry)
         listed = frozenset(member.name for member in resource.spec.members or ())
         return flat, named, frozenset(named), listed
 

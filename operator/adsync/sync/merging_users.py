@@ -12,7 +12,7 @@ The last round finds nothing to do; what both sides then have is the next base.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from adsync.core.both import IN_SCOPE, SUSPENDED, USERNAME, names_for, user_attributes, user_in_directory, user_in_spec, user_spec
 from adsync.core.changes import PasswordSource
@@ -39,7 +39,7 @@ from adsync.sync.workplace import Workplace
 class _Clean:
     """What a look went by that found nothing to do. While all of it is the same, so is the answer."""
 
-    resource: Resource
+    subject: int  # a hash of all of the resource but its status
     entry: Entry
     groups: tuple[str, ...]
     in_scope: bool
@@ -47,6 +47,7 @@ class _Clean:
     protected: bool
     secret: object
     taken_over: Key | None
+    version: str = field(default="", compare=False)  # of the resource that says so; "" where its status was yet to be written
 
 
 class MergingUsers(Merging, UserSync):
@@ -59,6 +60,7 @@ class MergingUsers(Merging, UserSync):
     async def sync(self, resource: Resource, binding: Binding) -> float | None:
         if self._is_clean(resource):
             return None
+        self._clean.pop(resource.key, None)
         done = Done()
         said = "one of the two sides keeps changing while the other is written"
         return await self.rounds(resource, lambda current: self._round(current, binding, done), said)
@@ -260,7 +262,7 @@ class MergingUsers(Merging, UserSync):
         place, scope = self.place, self.imports.scope
         named = resource.spec.password_secret_ref is not None
         return _Clean(
-            resource=resource,
+            subject=_subject(resource),
             entry=entry,
             groups=tuple(sorted(group.sam for group in place.mirror.groups_of(entry.guid))),
             in_scope=entry.guid in scope.users and scope.complete,
@@ -271,13 +273,19 @@ class MergingUsers(Merging, UserSync):
         )
 
     def _is_clean(self, resource: Resource) -> bool:
-        known = self._clean.get(resource.key)
-        if known is None or known.resource is not resource:
+        """Where the last look's status had yet to be written, the resource has to be just what the API server made of it by that."""
+        known, reports = self._clean.get(resource.key), self.place.reports
+        if known is None or (known.version != resource.version and (known.version or not reports.is_as_told(resource, self.place.domain))):
             return False
         entry = self.place.mirror.by_guid(known.entry.guid)
         return entry is not None and self._facts_now(resource, entry) == known
 
     def _note_clean(self, resource: Resource, entry: Entry, pause: float | None) -> None:
-        self._clean.pop(resource.key, None)
-        if pause is None and self.place.reports.is_told(resource, self.place.domain):
-            self._clean[resource.key] = self._facts_now(resource, entry)
+        if pause is None:
+            told = self.place.reports.is_told(resource, self.place.domain)
+            self._clean[resource.key] = replace(self._facts_now(resource, entry), version=resource.version if told else "")
+
+
+def _subject(resource: Resource) -> int:
+    labels, annotations = frozenset(resource.labels.items()), frozenset(resource.annotations.items())
+    return hash((resource.uid, resource.generation, resource.deleting, resource.finalizers, labels, annotations))

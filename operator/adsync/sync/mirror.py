@@ -20,6 +20,7 @@ class Mirror:
     """Implements `core.identity.Lookup`."""
 
     def __init__(self) -> None:
+        self.revision = 0  # another one after every change
         self._entries: dict[str, Entry] = {}
         self._sams: dict[str, str] = {}
         self._upns: dict[str, str] = {}
@@ -57,9 +58,10 @@ class Mirror:
         """Take over what was read; returns what was known before. A record older than the known one (by uSNChanged) is ignored."""
         known = self._entries.get(entry.guid)
         if known is not None:
-            if known.usn_changed > entry.usn_changed:
-                return known
+            if known == entry or known.usn_changed > entry.usn_changed:
+                return known  # the very record is kept: whoever remembers what it went by sees at a glance that it is the same
             self._unindex(known)
+        self.revision += 1
         self._entries[entry.guid] = entry
         self._sams[fold_case(entry.sam)] = entry.guid
         if entry.upn:
@@ -75,6 +77,7 @@ class Mirror:
         """Forget an object that is gone, and with it its memberships: AD takes a deleted object out of its groups (MS-ADTS 3.1.1.5.5)."""
         entry = self._entries.pop(guid, None)
         if entry is not None:
+            self.revision += 1
             self._unindex(entry)
             self.put_members(guid, 0, set())
             self._members.pop(guid, None)
@@ -97,6 +100,8 @@ class Mirror:
     def put_members(self, group: str, usn: int, members: set[str]) -> set[str]:
         """Take over a complete list; returns who came or went."""
         before = self._members[group][1] if group in self._members else set()
+        if group not in self._members or before != members:
+            self.revision += 1
         for guid in members - before:
             self._groups[guid].add(group)
         for guid in before - members:

@@ -57,6 +57,8 @@ class Reports:
         self._released: defaultdict[Key, set[Key]] = defaultdict(set)
         self._standings: defaultdict[Key, dict[Key, Standing]] = defaultdict(dict)  # domain → resource
         self._at: dict[tuple[Key, str], Key] = {}  # (domain, objectGUID) → resource
+        self._told: dict[Key, str] = {}  # the version that the API server made of a resource by the last status we wrote
+        self.revision = 0  # another one whenever `recorded_at` may have another answer
 
     def recorded(self, resource: Resource, domain: Key) -> Entry:
         """The latest entry for a domain, written or about to be; an empty one where there is none."""
@@ -86,6 +88,10 @@ class Reports:
     def is_told(self, resource: Resource, domain: Key) -> bool:
         """Whether all that a domain has reported of a resource is written, and this is how it stands since."""
         return (resource.key, domain) not in self._entries and self.store.resources.get(resource.key) is resource
+
+    def is_as_told(self, resource: Resource, domain: Key) -> bool:
+        """Whether all that a domain has reported of a resource is written, and that was the last that happened to it."""
+        return (resource.key, domain) not in self._entries and self._told.get(resource.key) == resource.version
 
     def unbound(self, resource: Resource) -> None:
         """Report on a resource that is bound to no domain at all."""
@@ -152,6 +158,7 @@ class Reports:
             self.concerned(self.store.remove(*resource.key))
 
     def forget(self, key: Key) -> None:
+        self._told.pop(key, None)
         self._released.pop(key, None)
         for domain in self._looks.pop(key, ()):
             self._entries.pop((key, domain), None)
@@ -162,6 +169,8 @@ class Reports:
 
     def _count(self, key: Key, domain: Key, entry: Entry | None) -> None:
         before = self._standings[domain].pop(key, None)
+        if (before.guid if before else "") != ((entry and entry.object_guid) or ""):
+            self.revision += 1
         if before is not None and self._at.get((domain, before.guid)) == key:
             del self._at[domain, before.guid]
         if entry is None:
@@ -233,6 +242,7 @@ class Reports:
             return
         meta = obj["metadata"]
         key = Key(kind, meta["namespace"], meta["name"])
+        self._told[key] = meta["resourceVersion"]
         written = {(raw.get("namespace") or key.namespace, raw["name"]): raw for raw in (obj.get("status") or {}).get("domains") or ()}
         for domain in list(self._looks[key]):
             entry = self._entries.get((key, domain))

@@ -11,6 +11,7 @@ import structlog
 from adsync.core.entries import Entry, EntryKind
 from adsync.core.owner import OwnerMark
 from adsync.errors import ClusterError, DirectoryUnavailable
+from adsync.sync.comparison import Comparison
 from adsync.sync.dirty import DirtySet
 from adsync.sync.feed import Feed
 from adsync.sync.groups import GroupSync
@@ -53,6 +54,7 @@ class Session:
         self.full_at: datetime | None = None
         self._owners: dict[str, Key] = {}
         self.imports.know_owners(self._owners)
+        self._comparison = Comparison(place, beat)
         self._resync = asyncio.Event()
         self._progress = self._yielded = 0.0
 
@@ -106,24 +108,10 @@ class Session:
             took = loop.time() - began
 
     async def _compare(self) -> None:
-        """One paged sweep of the domain against what is wanted; then every bound resource is looked at."""
+        """The domain is read, and then every bound resource looked at."""
         place, loop = self.place, asyncio.get_running_loop()
         began = loop.time()
-        seen: set[str] = set()
-        async for page in place.directory.sweep(full_below=place.rules.container):
-            for entry in page:
-                seen.add(entry.guid)
-                place.mirror.put(entry)
-            self.beat()
-        for guid in [entry.guid for entry in place.mirror if entry.guid not in seen]:
-            await place.refresh(guid)
-        async for lists in place.directory.member_lists():
-            for members in lists:
-                # The strings of the mirror, so that a hundred groups do not hold a hundred copies of each GUID.
-                guids = {known.guid if (known := place.mirror.by_guid(link.guid)) else link.guid for link in members.members if link.guid}
-                if members.usn >= place.mirror.members_read_at(members.guid) and members.guid not in place.writing:
-                    place.mirror.put_members(members.guid, members.usn, guids)
-            self.beat()
+        await self._comparison.run()
         await self._read_protected()
         keys = place.store.bound_to(place.domain)
         self._owners = {owner_of(key, place.rules): key for key in keys}

@@ -45,6 +45,7 @@ class Store:
 
     def __init__(self, keys: DigestKeys, secret_namespaces: Collection[str] = ()) -> None:
         self.keys = keys
+        self.revision = 0  # another one whenever a resource came, went, or more of it changed than its status
         self._secret_namespaces = frozenset(secret_namespaces)
         self._refusing: set[str] = set()  # of these, where the API server refuses it all the same
         self.resources: dict[Key, Resource] = {}
@@ -156,6 +157,7 @@ class Store:
         # Most events are echoes of statuses: a thousand members need not be indexed again for each of those.
         indexed = known is not None and known.spec is new.spec and known.labels == new.labels
         if not indexed:
+            self.revision += 1
             self._unindex(known)
         self.resources[key] = new
         if kind == DOMAIN:
@@ -178,6 +180,7 @@ class Store:
         known = self.resources.pop(key, None)
         if known is None:
             return set()
+        self.revision += 1
         if kind == DOMAIN:
             self._domains.pop(key, None)
             return self._rebind_all(key)

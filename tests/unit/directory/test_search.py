@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from adsync.directory import filters, search, wire
@@ -103,3 +105,14 @@ async def test_a_rest_that_is_missing_is_incomplete() -> None:
     for second in (group(5), group(5, member__7_end=[b"x"])):
         with pytest.raises(IncompleteRead):
             await search.values(Scripted([group(5, member__0_0=[b"a"]), second]).connection, "CN=g", "member")
+
+
+async def test_the_next_page_is_on_its_way_while_one_is_looked_at() -> None:
+    fake = Scripted([(named("a"), end(b"\x01")), (named("b"), end(b"\x02")), (named("c"), end())])
+    found = search.pages(fake.connection, "DC=x", filters.ACCOUNTS, ["cn"])
+    assert await anext(found) == named("a")
+    await asyncio.sleep(0)
+    assert len(fake.asked) == 2
+    await found.aclose()  # whoever has enough asks for no more
+    await asyncio.sleep(0)
+    assert len(fake.asked) == 2
