@@ -184,7 +184,7 @@ def _compare(lab: Lab, site: Site, users: int) -> Result:
     lab.api.patch("ADDomain", site.name, "corp", {"metadata": {"annotations": {"adsync.dev/reconcile-requested-at": str(began)}}})
     wait(
         lambda: site.operator.metric("adsync_sync_seconds_count", kind="SyncedUser") >= looked + users,
-        site.operator, "every user is compared", interval=0.05,
+        site.operator, "every user is compared", interval=0.1,
     )  # fmt: skip
     took = time.perf_counter() - began
     quiet(lab)

@@ -23,10 +23,13 @@ _BATCH = 100
 
 
 class Comparison:
-    """`beat` is called now and then, as a sign of life."""
+    """`current` is told of every account that is known to be so in the directory, as soon as it is: a look at it need not wait for the end,
+    while the directory is at the next page. Not of groups, whose members are read last, and not where everything is read, which may be the
+    first time. `beat` is called now and then, as a sign of life."""
 
-    def __init__(self, place: Workplace, beat: Callable[[], None]) -> None:
+    def __init__(self, place: Workplace, current: Callable[[Entry], None], beat: Callable[[], None]) -> None:
         self._place = place
+        self._current = current
         self._beat = beat
         self._thorough_due = 0.0
 
@@ -61,15 +64,20 @@ class Comparison:
                 if known is None or known.usn_changed != entry.usn_changed or known.turns_by_itself(now):
                     moved.append(entry.guid)
                 else:
-                    mirror.put(entry.with_constructed_of(known))
+                    self._put(entry.with_constructed_of(known))
             self._beat()
         if len(moved) > _MANY_ACCOUNTS:
             return False
         for start in range(0, len(moved), _BATCH):
             for entry in await place.directory.find(guids=moved[start : start + _BATCH]):
-                mirror.put(entry)
+                self._put(entry)
         await self._confirm_absent(seen)
         return True
+
+    def _put(self, entry: Entry) -> None:
+        self._place.mirror.put(entry)
+        if entry.kind is EntryKind.USER:
+            self._current(entry)
 
     async def _confirm_absent(self, seen: set[str]) -> None:
         for guid in [entry.guid for entry in self._place.mirror if entry.guid not in seen]:

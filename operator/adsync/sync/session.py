@@ -54,7 +54,8 @@ class Session:
         self.full_at: datetime | None = None
         self._owners: dict[str, Key] = {}
         self.imports.know_owners(self._owners)
-        self._comparison = Comparison(place, beat)
+        self._comparison = Comparison(place, self._compared, beat)
+        self._looked_at: set[Key] = set()  # in the comparison under way, or about to be
         self._resync = asyncio.Event()
         self._progress = self._yielded = 0.0
 
@@ -108,20 +109,31 @@ class Session:
             took = loop.time() - began
 
     async def _compare(self) -> None:
-        """The domain is read, and then every bound resource looked at."""
+        """The domain is read, and every bound resource looked at: as its object is read, and the others then."""
         place, loop = self.place, asyncio.get_running_loop()
-        began = loop.time()
+        began, revision = loop.time(), place.mirror.revision
+        self._looked_at.clear()
         await self._comparison.run()
         await self._read_protected()
         keys = place.store.bound_to(place.domain)
         self._owners = {owner_of(key, place.rules): key for key in keys}
         self.imports.know_owners(self._owners)
         self.imports.changed()
-        for key in keys:
+        if place.mirror.revision != revision:
+            self._looked_at.clear()  # some of them went by what is no more: a name that was taken, a member who has gone
+        for key in keys - self._looked_at:
             self.dirty.add(key)
+        self._looked_at.clear()
         place.metrics.full_sync_seconds.labels(place.name).observe(loop.time() - began)
         self.full_at = datetime.now(UTC)
         self.settled()
+
+    def _compared(self, entry: Entry) -> None:
+        mark, place = OwnerMark.parse(entry.mark), self.place
+        keys = {self._owners[mark.owner]} if mark is not None and mark.owner in self._owners else set()
+        for key in keys | place.reports.recorded_at(place.domain, entry.guid) | place.store.imported(place.domain, entry.guid):
+            self._mark(key)
+            self._looked_at.add(key)
 
     async def _read_protected(self) -> None:
         """Read who is privileged; whoever has become so, or is so no more, must look, and their groups."""

@@ -67,7 +67,8 @@ class Work:
         self.directory, self.mirror = Domain(*entries), Mirror()
         self.rules = SimpleNamespace(container=None)
         self.writing: set[str] = set()
-        self.comparison = Comparison(cast("Workplace", self), lambda: None)
+        self.current: list[str] = []
+        self.comparison = Comparison(cast("Workplace", self), lambda each: self.current.append(each.sam), lambda: None)
 
     async def refresh(self, guid: str) -> None:
         self.directory.asked.append(f"whether {self.mirror.by_guid(guid).sam} is gone")  # type: ignore[union-attr]
@@ -79,6 +80,7 @@ class Work:
 
     async def compare(self) -> list[str]:
         self.directory.asked.clear()
+        self.current.clear()
         await self.comparison.run()
         return list(self.directory.asked)
 
@@ -86,8 +88,10 @@ class Work:
 async def test_everything_at_the_start_and_then_what_has_moved() -> None:
     work = Work(entry(password_expires=LATER), group())
     assert await work.compare() == ["all of all", "members of all"]
+    assert work.current == []
     revision, known = work.mirror.revision, work.mirror.by_guid(GUID)
     assert await work.compare() == ["stored of all"]
+    assert work.current == ["jdoe"]
     assert work.mirror.by_guid(GUID) is known
     assert known is not None
     assert (known.password_expires, work.mirror.revision) == (LATER, revision)
@@ -102,6 +106,7 @@ async def test_what_moved_is_read_whole_and_a_group_s_members_too() -> None:
     assert await work.compare() == ["stored of all", "all of finance, jdoe, new", "members of one"]
     assert work.mirror.by_guid(GUID) == work.directory.entries[GUID]
     assert work.mirror.by_guid(NEWCOMER) == work.directory.entries[NEWCOMER]
+    assert sorted(work.current) == ["jdoe", "new"]
     assert work.mirror.members(GROUP) == {GUID, NEWCOMER}
 
 
@@ -136,7 +141,7 @@ async def test_much_that_moved_is_read_with_all_the_rest(monkeypatch: pytest.Mon
     monkeypatch.setattr(comparison, "_MANY_GROUPS", 0)
     work = Work(entry(), group())
     await work.compare()
-    work.directory.entries[GROUP] = group(usn=8)
+    work.directory.entries[GROUP], work.directory.members = group(usn=8), {GUID, NEWCOMER}
     assert await work.compare() == ["stored of all", "all of all", "members of all"]
 
 
