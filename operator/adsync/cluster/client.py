@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from adsync.cluster.keys import ensure_digest_keys
+from adsync.cluster.ownership import same_items, spec_to_apply
 from adsync.cluster.rest import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, Credentials, Observe, RefusedError, Rest
 from adsync.cluster.secrets import SecretData
 from adsync.core.passwords import DigestKeys
@@ -289,8 +290,8 @@ class Cluster:
         """Writes these fields of a spec by server-side apply, as the field manager `adsync`, and returns the object as it is then.
 
         `obj` is the object that they were worked out from: ClusterError with status 409 where its spec has changed since; None where it is
-        gone. What our manager owns already is applied along with it, as leaving it out would give it up. List items that others own can't be
-        taken out by an apply: where some are left, a merge patch replaces the list.
+        gone. What is applied is said in `ownership`. List items that others own can't be taken out by an apply: where some are left, a merge
+        patch replaces the list.
         """
         meta = obj["metadata"]
         kind, namespace, name = obj["kind"], meta["namespace"], meta["name"]
@@ -302,14 +303,14 @@ class Cluster:
             if current["metadata"].get("generation") != meta.get("generation"):
                 raise ClusterError(f"The spec of {what} has been changed by somebody else in between.", status=409)
             identity = {"name": name, "namespace": namespace, "uid": meta["uid"], "resourceVersion": current["metadata"]["resourceVersion"]}
-            body = {"apiVersion": GROUP_VERSION, "kind": kind, "metadata": identity, "spec": _with_owned(current, spec)}
+            body = {"apiVersion": GROUP_VERSION, "kind": kind, "metadata": identity, "spec": spec_to_apply(current, spec, FIELD_MANAGER)}
             params = {"fieldManager": FIELD_MANAGER, "force": "true"}
             now = _slim(await self.rest.request("PATCH", path, what=what, body=body, params=params, content_type=APPLY_PATCH))
         except RefusedError as error:
             if error.status == 404:
                 return None
             raise
-        left = {field: value for field, value in spec.items() if isinstance(value, list) and not _same_items(now["spec"].get(field), value)}
+        left = {field: value for field, value in spec.items() if isinstance(value, list) and not same_items(now["spec"].get(field), value)}
         if left:
             return await self.patch(
                 kind, namespace, name, {"spec": left}, resource_version=now["metadata"]["resourceVersion"], field_manager=FIELD_MANAGER
@@ -354,31 +355,6 @@ def _path(kind: str, namespace: str | None = None, name: str | None = None) -> s
 def _named(kind: str, namespace: str | None = None, name: str | None = None) -> str:
     where = "/".join(part for part in (namespace, name) if part)
     return f"{kind} {where}" if name else f"{_KINDS[kind].plural}" + (f" in namespace {namespace}" if namespace else "")
-
-
-def _with_owned(obj: Object, spec: Object) -> Object:
-    """The fields to apply: `spec`, and of the present one what our manager has applied before (FieldsV1 of KEP-555)."""
-    owned: Object = {}
-    for entry in obj["metadata"].get("managedFields") or ():
-        if entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply" and not entry.get("subresource"):
-            owned = (entry.get("fieldsV1") or {}).get("f:spec") or {}
-    applied: Object = {}
-    for field, below in owned.items():
-        name = field.removeprefix("f:")
-        value = obj["spec"].get(name)
-        if isinstance(value, dict):
-            inner = {each.removeprefix("f:") for each in below}
-            applied[name] = {key: each for key, each in value.items() if key in inner}
-        elif value is not None:
-            applied[name] = value
-    for name, value in spec.items():
-        applied[name] = {**applied.get(name, {}), **value} if isinstance(value, dict) else value
-    return applied
-
-
-def _same_items(left: Objects | None, right: Objects) -> bool:
-    """Whether two list-maps have the same items, in whatever order."""
-    return sorted(map(repr, left or ())) == sorted(map(repr, right))
 
 
 def _slim(obj: Object) -> Object:
