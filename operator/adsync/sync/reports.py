@@ -117,7 +117,12 @@ class Reports:
             await self.let_go(resource)
         else:
             self.put(resource, domain, None)
-            waiting = set(self.store.bindings.get(key, ())) - self._released[key] - {domain}
+            waiting = {
+                other
+                for other, binding in self.store.bindings.get(key, {}).items()
+                if other != domain
+                and (binding.wanted or other not in self._released[key])  # one that let go may have been bound again since
+            }
             if resource.held and resource.spec is not None and not waiting:
                 obj = await self.cluster.remove_finalizer(as_object(resource), names.FINALIZER)
                 if obj is not None:

@@ -190,6 +190,18 @@ async def test_a_resource_that_stays_loses_the_entry_and_nothing_else() -> None:
     assert desk.servers.released == []
 
 
+async def test_a_domain_that_is_bound_again_still_needs_the_finalizer() -> None:
+    """It let go of the resource before: what counts is that it is about to write again."""
+    desk = Desk(user())
+    desk.put(CORP, Reason.SYNCED)
+    desk.write()
+    desk.change(domains=[{"name": "lab"}])
+    await desk.reports.release(desk.resource(), CORP)
+    desk.change(domains=[{"name": "corp"}])
+    await desk.reports.release(desk.resource(), LAB)
+    assert desk.servers.released == []
+
+
 async def test_a_resource_that_stays_is_known_to_have_no_finalizer_at_once() -> None:
     """Or a domain that it is bound to again would write before the finalizer is back."""
     desk = Desk(user(status=entry_of()))
