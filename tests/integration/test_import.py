@@ -334,3 +334,24 @@ def test_labels_follow_the_domain(corner: Corner) -> None:
     site.edit("corp", {"import": {"labels": None}}, "ADDomain")
     eventually(lambda: labels() == [{"theirs": "1"}] * 2)
     assert corner.users()["u"]["metadata"].get("annotations", {}) == {}
+
+
+def test_a_quota_that_is_used_up_is_told_of_until_it_is_raised(corner: Corner) -> None:
+    """Nothing keeps the lab's quotas but the API server: what is used and allowed is set by hand."""
+    site, counted = corner.site, "count/syncedusers.adsync.dev"
+    site.control_plane.kubectl("create", "quota", "few", "-n", site.namespace, f"--hard={counted}=1")
+
+    def allow(number: int, used: int) -> None:
+        status = {"status": {"hard": {counted: str(number)}, "used": {counted: str(used)}}}
+        arguments = ("--subresource=status", "--type=merge", "-p", json.dumps(status))
+        site.control_plane.kubectl("patch", "resourcequota", "few", "-n", site.namespace, *arguments)
+
+    allow(1, 0)
+    corner.group("g", [corner.user("u"), corner.user("v")], corner.scope)
+    corner.connect()
+    domain = site.await_reason("corp", "Progressing", kind="ADDomain")
+    said = eventually(lambda: condition(site.get("corp", "ADDomain"), "Ready")["message"].partition("not everybody in scope ")[2])
+    assert "exceeded quota" in said, domain
+    allow(10, 1)
+    corner.await_members("g", "u", "v")
+    site.await_reason("corp", kind="ADDomain")

@@ -328,6 +328,8 @@ def _refusal(method: str, what: str, status: int, payload: bytes, retry_after: s
         text = "The Kubernetes API does not accept the operator's credentials (401). Check the kubeconfig or the pod's service account."
     elif status == 403 and "being terminated" in message:
         text = f"The Kubernetes API refuses to {verb} {what}: its namespace is being deleted."
+    elif status == 403 and "exceeded quota" in message:
+        text = f"The Kubernetes API refuses to {verb} {what}: {message}. Raise the ResourceQuota, or make room below it."
     elif status == 403:
         text = f"The operator may not {verb} {what}: {message or 'forbidden'}. Grant it by RBAC; the chart's roles have what is needed."
     else:

@@ -59,7 +59,7 @@ class Imports:
         self._told = Scope()
         self._wake = asyncio.Event()
         self._refused: dict[str, Entry] = {}  # what the API server would not take, until it changes
-        self._complaint = ""  # that was last told of
+        self.complaint = ""  # why not all of the scope is imported
         self._names: dict[tuple[str, str], str] = {}  # (kind, name of a resource) → objectGUID that it was given to
         self._owners: dict[str, Key] = {}
 
@@ -201,11 +201,20 @@ class Imports:
             try:
                 await self._create_missing()
             except ClusterError as error:
-                _log.warning("not imported yet, will be tried again", domain=self.place.name, error=str(error))
-                if self._complaint != str(error):
-                    self.place.reports.event(self.place.resource, "ImportFailed", str(error), warning=True)
-                self._complaint = str(error)
+                self._complain(str(error))
                 asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._wake.set)
+            else:
+                self._complain("")
+
+    def _complain(self, complaint: str) -> None:
+        """Told once, and by the domain's Ready for as long as it lasts."""
+        if self.complaint == complaint:
+            return
+        if complaint:
+            _log.warning("not imported yet, will be tried again", domain=self.place.name, error=complaint)
+            self.place.reports.event(self.place.resource, "ImportFailed", complaint, warning=True)
+        self.complaint = complaint
+        self._settled()
 
     def _tell(self) -> None:
         """Have those looked at who came, left, or became or ceased to be admins."""

@@ -124,6 +124,8 @@ class Teller:
         elif resource.spec is not None and resource.spec.mode is Mode.OBSERVE:
             said = "mode Observe: changes are planned and reported, nothing is written to the directory"
             facts.verdict, facts.planned = Verdict(Reason.OBSERVING, said), _planned(standings)
+        elif session.imports.complaint:
+            facts.verdict = Verdict(Reason.PROGRESSING, f"not everybody in scope is imported yet: {session.imports.complaint}")
 
     def _gather_scope(self, scope: Scope, resource: Resource) -> None:
         facts, named = self.facts, resource.spec.scope_group if resource.spec is not None else ""

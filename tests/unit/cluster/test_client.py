@@ -103,6 +103,14 @@ async def test_only_404_is_absence(api: ApiServer, cluster: Cluster) -> None:
         await cluster.get_secret("apps", "x")
 
 
+async def test_a_quota_is_no_matter_of_rights(api: ApiServer, cluster: Cluster) -> None:
+    api.faults.append(lambda _: status(403, "Forbidden", 'syncedusers "x" is forbidden: exceeded quota: q, requested: 1'))
+    with pytest.raises(ClusterError, match="exceeded quota") as caught:
+        await cluster.create("SyncedUser", {"metadata": {"namespace": "apps", "name": "x"}})
+    assert "RBAC" not in str(caught.value)
+    assert "ResourceQuota" in str(caught.value)
+
+
 async def test_a_secret_is_decoded_and_shown_nowhere(api: ApiServer, cluster: Cluster) -> None:
     data = {"password": base64.b64encode(b"Geheim-1").decode(), "binary": base64.b64encode(b"\xff\xfe").decode(), "broken": "***"}
     api.put("/api/v1/namespaces/apps/secrets/jdoe", {"data": data})
