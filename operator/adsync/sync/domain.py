@@ -279,6 +279,7 @@ class DomainLoop:
             first = not self._teller.requested
             self._teller.requested = resource.requested
             if not first or resource.requested != resource.status.get("lastHandledReconcileAt"):
+                self._teller.requested_since = asyncio.get_running_loop().time()
                 self._session.compare_all()
                 asked = True
         if digest := resource.annotations.get(names.APPROVE, ""):

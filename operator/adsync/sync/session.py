@@ -52,6 +52,7 @@ class Session:
         self._moved: set[str] = set()
         self.feed: Feed | None = None
         self.full_at: datetime | None = None
+        self.compared_from = float("-inf")  # when the last comparison that came to its end began, by the loop's clock
         self._owners: dict[str, Key] = {}
         self.imports.know_owners(self._owners)
         self._comparison = Comparison(place, self._compared, beat)
@@ -125,7 +126,7 @@ class Session:
             self.dirty.add(key)
         self._looked_at.clear()
         place.metrics.full_sync_seconds.labels(place.name).observe(loop.time() - began)
-        self.full_at = datetime.now(UTC)
+        self.full_at, self.compared_from = datetime.now(UTC), began
         self.settled()
 
     def _compared(self, entry: Entry) -> None:

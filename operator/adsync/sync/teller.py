@@ -36,7 +36,8 @@ class Teller:
         self.session: Session | None = None
         self.guard: Guard | None = None
         self.controller: DomainController | None = None
-        self.requested = ""  # the value of reconcile-requested-at that the comparison under way, or done, is for
+        self.requested = ""  # the value of reconcile-requested-at that a comparison is for which is due, under way, or done
+        self.requested_since = float("-inf")  # by the loop's clock
         self._store = store
         self._reports = reports
         self._metrics = metrics
@@ -117,7 +118,8 @@ class Teller:
         if session.full_at is None:
             facts.verdict = Verdict(Reason.PROGRESSING, "reading the directory")
             return
-        facts.requested_at = self.requested or resource.requested
+        if session.compared_from >= self.requested_since:
+            facts.requested_at = self.requested
         facts.verdict = Verdict(Reason.SYNCED, "")
         if (within := facts.findings.get(ConditionType.WITHIN_SAFETY_LIMIT)) is not None and within.status is False:
             facts.verdict = Verdict(Reason.SAFETY_LIMIT, within.message)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 from adsync.core.changes import Delete
 from adsync.core.dn import DN
 from adsync.metrics import Metrics
 from adsync.resources.addomain import Safety
-from adsync.resources.conditions import ConditionType
+from adsync.resources.conditions import ConditionType, Reason
 from adsync.sync.guard import Guard
 from adsync.sync.teller import Teller
 from tests.unit.core.support import ROOT
@@ -107,3 +110,19 @@ async def test_an_approval_of_nothing_is_told() -> None:
     held.look()
     held.look()
     assert held.guard.stray(digest) == "", "an approval that has been served stays on the resource"
+
+
+async def test_a_comparison_that_was_asked_for_is_told_of_when_it_is_done() -> None:
+    held = Held()
+    teller, now = held.teller, asyncio.get_running_loop().time()
+    imports = SimpleNamespace(active=False, complaint="")
+    session: Any = SimpleNamespace(full_at=datetime.now(UTC), compared_from=now - 1, imports=imports, feed=None)
+    teller.session, teller.requested, teller.requested_since = session, "please", now
+    teller._tell_now()
+    assert teller.facts.requested_at == ""
+    session.compared_from = now + 1
+    teller._tell_now()
+    assert teller.facts.requested_at == "please"
+    imports.complaint = "exceeded quota"
+    teller._tell_now()
+    assert teller.facts.verdict.reason is Reason.PROGRESSING
