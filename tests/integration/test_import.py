@@ -223,6 +223,18 @@ def test_a_scope_group_that_is_gone_removes_nobody(corner: Corner) -> None:
     corner.site.await_gone(corner.called("u"))
 
 
+def test_who_was_looked_at_without_a_scope_group_goes_by_the_next_one(corner: Corner) -> None:
+    """It was deleted, and made again empty: nobody is in scope of it."""
+    corner.user("u", corner.scope)
+    corner.connect()
+    corner.await_user("u")
+    corner.site.dc.delete(corner.scope)
+    ask_again(corner.site, "corp", "ADDomain")
+    eventually(lambda: condition(corner.site.get("corp", "ADDomain"), "ScopeFound")["status"] == "False")
+    corner.site.dc.add_group(corner.name, container=corner.site.container)
+    corner.site.await_gone(corner.called("u"))
+
+
 def test_a_resource_written_by_hand_takes_over(corner: Corner) -> None:
     corner.user("u", corner.scope, mail="u@example.com", givenName="Una")
     corner.connect()

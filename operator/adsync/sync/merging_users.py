@@ -42,7 +42,7 @@ class _Clean:
     subject: int  # a hash of all of the resource but its status
     entry: Entry
     groups: tuple[str, ...]
-    in_scope: bool
+    in_scope: bool | None  # None while that is not known
     admin: bool
     protected: bool
     secret: object
@@ -265,7 +265,7 @@ class MergingUsers(Merging, UserSync):
             subject=_subject(resource),
             entry=entry,
             groups=tuple(sorted(group.sam for group in place.mirror.groups_of(entry.guid))),
-            in_scope=entry.guid in scope.users and scope.complete,
+            in_scope=entry.guid in scope.users if scope.complete else None,
             admin=entry.guid in scope.admins,
             protected=entry.guid in place.protected,
             secret=place.store.secret_of(resource)[0] if named else None,
