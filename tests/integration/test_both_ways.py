@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -257,3 +258,96 @@ def test_members_across_a_restart(corner: Corner, operator: Operator) -> None:
     eventually(lambda: listed(corner, one) == {"c"})
     corner.await_members("g1", "c")
     quiet(corner)
+
+
+def test_members_from_git_stay_git_s(corner: Corner) -> None:
+    """Beside what people add in the directory: who is taken out of the manifest goes on both sides."""
+    site = corner.site
+    dns = {label: corner.user(label, corner.scope) for label in ("a", "b", "c")}
+    corner.connect()
+    for label in dns:
+        corner.await_user(label)
+
+    def apply(*labels: str) -> None:
+        manifest = synced_group(site.namespace, corner.called("g"), members=[{"name": corner.called(label)} for label in labels])
+        arguments = ("--server-side", "--field-manager=argocd-controller", "--force-conflicts", "-f", "-")
+        site.control_plane.kubectl("apply", *arguments, stdin=json.dumps(manifest))
+
+    apply("a", "b")
+    site.await_reason(corner.called("g"), kind="SyncedGroup")
+    group = f"CN={corner.called('g')},{site.container}"
+    site.dc.members(group, add=[dns["c"]])
+    corner.await_members("g", "a", "b", "c")
+    apply("a")
+    corner.await_members("g", "a", "c")
+    eventually(lambda: listed(corner, group) == {"a", "c"})
+    quiet(corner)
+
+
+def test_what_is_made_again_under_the_same_name_is_another(corner: Corner) -> None:
+    """What was agreed on with an object that is deleted says nothing of the next one: it is adopted when it comes into scope."""
+    site = corner.site
+    corner.user("a", corner.scope)
+    corner.connect()
+    site.api.create(synced_user(site.namespace, corner.called("k"), email="k@example.com", firstName="Karl"))
+    site.api.create(synced_group(site.namespace, corner.called("g"), description="ours", members=[{"name": corner.called("a")}]))
+    corner.await_user("k")
+    site.await_reason(corner.called("g"), kind="SyncedGroup")
+    eventually(lambda: listed(corner, corner.scope) == {"a", "k", "g"})
+    group = f"CN={corner.called('g')},{site.container}"
+    site.dc.delete(f"CN={corner.called('k')},{site.container}", group)
+    ask_again(site, "corp", "ADDomain")
+    corner.await_user("k", "OutOfScope")
+    site.await_reason(corner.called("g"), "OutOfScope", kind="SyncedGroup")
+    corner.user("k", corner.scope, mail="k@example.com", givenName="Another")
+    corner.group("g", [], corner.scope)
+    assert corner.await_user("k")["spec"]["firstName"] == "Karl"
+    assert value(corner, "k", "givenName") == "Karl"
+    site.await_reason(corner.called("g"), kind="SyncedGroup")
+    assert site.get(corner.called("g"), "SyncedGroup")["spec"]["description"] == "ours"
+    assert (corner.members("g"), listed(corner, group)) == ({"a"}, {"a"})
+
+
+def test_a_copy_of_an_imported_resource_takes_nothing_with_it(corner: Corner) -> None:
+    site = corner.site
+    dn = corner.user("u", corner.scope, givenName="Una")
+    site.dc.replace(dn, {"userAccountControl": "544"})
+    corner.connect()
+    original = corner.await_user("u")
+    metadata = {"name": "copy", "namespace": site.namespace, "labels": original["metadata"]["labels"]}
+    site.api.create({**{name: original[name] for name in ("apiVersion", "kind", "spec")}, "metadata": metadata})
+    site.await_reason("copy", "Conflict")
+    site.api.delete("SyncedUser", site.namespace, "copy")
+    site.await_gone("copy")
+    quiet(corner)
+    assert corner.await_user("u")["metadata"]["uid"] == original["metadata"]["uid"]
+    assert listed(corner, corner.scope) == {"u"}
+    assert not control(site, corner.called("u")) & DISABLED
+
+
+def test_who_stands_for_one_account_takes_over_no_other(corner: Corner) -> None:
+    """A resource written by hand that is given the name of an imported account is told so, and the imported one stays."""
+    for label in ("u", "w"):
+        corner.user(label, corner.scope, mail=f"{label}@example.com")
+    corner.site.api.create(synced_user(corner.site.namespace, corner.called("w"), name="hand", email="w@example.com"))
+    corner.connect()
+    corner.site.await_reason("hand")
+    corner.await_user("u")
+    corner.site.edit("hand", {"username": corner.called("u"), "email": "u@example.com"})
+    corner.site.await_reason("hand", "Conflict")
+    quiet(corner)
+    assert set(corner.users()) == {"hand", "u"}
+    assert value(corner, "w", "mail") == "w@example.com"
+
+
+def test_an_imported_group_that_lists_nobody_any_more_empties_none(corner: Corner) -> None:
+    group = corner.group("g", [corner.user("a")], corner.scope)
+    corner.connect()
+    corner.await_members("g", "a")
+    corner.site.await_reason(corner.called("g"), kind="SyncedGroup")
+    corner.site.edit(corner.called("g"), {"members": None}, "SyncedGroup")
+    corner.await_members("g", "a")
+    quiet(corner)
+    assert listed(corner, group) == {"a"}
+    corner.site.edit(corner.called("g"), {"members": []}, "SyncedGroup")
+    eventually(lambda: listed(corner, group) == set())

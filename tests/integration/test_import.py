@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lab.api import Manifest
-from tests.integration.support import Operator, Site, ask_again, condition, entry, eventually, reasons, synced_user, unique
+from tests.integration.support import Operator, Site, ask_again, condition, entry, eventually, ready_reason, reasons, synced_user, unique
 
 FINALIZER = "adsync.dev/directory"
 
@@ -346,6 +346,30 @@ def test_labels_follow_the_domain(corner: Corner) -> None:
     site.edit("corp", {"import": {"labels": None}}, "ADDomain")
     eventually(lambda: labels() == [{"theirs": "1"}] * 2)
     assert corner.users()["u"]["metadata"].get("annotations", {}) == {}
+
+
+def test_an_edit_that_comes_again_and_again_is_not_fought(corner: Corner) -> None:
+    """A tool that applies its manifest whenever it differs: after a few rounds it is told of, and left alone for a while."""
+    corner.group("g", [corner.user("u", corner.scope, givenName="Una")], corner.scope)
+    corner.connect()
+    corner.await_user("u")
+    corner.await_members("g", "u")
+    corner.site.await_reason(corner.called("g"), kind="SyncedGroup")
+
+    def insist(kind: str, label: str, field: str, value: object) -> bool:
+        resource = corner.site.get(corner.called(label), kind)
+        if resource["spec"].get(field) != value:
+            corner.site.edit(corner.called(label), {field: value}, kind)
+        return "spec." + field in condition(resource, "Ready")["message"] and ready_reason(resource) == "Contested"
+
+    eventually(lambda: insist("SyncedUser", "u", "firstName", "Git"))
+    eventually(lambda: insist("SyncedGroup", "g", "members", []))
+    versions = {name: each["metadata"]["generation"] for name, each in {**corner.users(), **corner.groups()}.items()}
+    corner.site.dc.replace(f"CN={corner.called('u')},{corner.site.container}", {"sn": "Berg"})  # the others are followed all the same
+    eventually(lambda: corner.users()["u"]["spec"].get("lastName") == "Berg")
+    corner.await_user("u", "Contested")
+    assert corner.users()["u"]["spec"]["firstName"] == "Git"
+    assert corner.groups()["g"]["metadata"]["generation"] == versions["g"]
 
 
 def test_a_quota_that_is_used_up_is_told_of_until_it_is_raised(corner: Corner) -> None:

@@ -52,9 +52,21 @@ class UserFacts:
     pushed: bool = False
 
 
+def about(recorded: StatusT, guid: str) -> StatusT:
+    """What is recorded of the object with this objectGUID. Where another one went by the name before (it was deleted, and made again), nothing
+    was agreed on with this one, and no password was set; only one that was refused stays refused."""
+    if recorded.object_guid in (None, "", guid):
+        return recorded
+    password: PasswordStatus | None = getattr(recorded, "password", None)  # a user's
+    if password is not None and password.state is not PasswordState.REJECTED:
+        return recorded.model_copy(update={"last_synced": None, "password": None})
+    return recorded.model_copy(update={"last_synced": None})
+
+
 def user_entry(recorded: UserDomainStatus, facts: UserFacts, now: datetime) -> UserDomainStatus:
     """The status entry for one domain. What the look did not tell stays as it was recorded."""
     entry = ours(facts.found, equal=facts.agreed is not None)
+    recorded = about(recorded, entry.guid) if entry is not None else recorded
     new = settle(recorded, facts.verdict, facts.planned, equal=facts.agreed is not None, wrote=facts.wrote, now=now)
     update: dict[str, Any] = {}
     if entry is not None and facts.found is not None:
@@ -93,6 +105,7 @@ class GroupFacts:
 def group_entry(recorded: GroupDomainStatus, facts: GroupFacts, now: datetime) -> GroupDomainStatus:
     """The status entry for one domain. What the look did not tell stays as it was recorded."""
     entry = ours(facts.found, equal=facts.agreed is not None)
+    recorded = about(recorded, entry.guid) if entry is not None else recorded
     new = settle(recorded, facts.verdict, facts.planned, equal=facts.agreed is not None, wrote=facts.wrote, now=now)
     update: dict[str, Any] = {}
     if entry is not None and facts.found is not None:

@@ -20,6 +20,7 @@ from adsync.core.identity import Claim, Found, Lookup, Verdict, find, may_adopt,
 from adsync.core.names import CN_LIMIT, AccountNames
 from adsync.core.owner import OwnerMark, PasswordDigest
 from adsync.core.passwords import PasswordStep, PasswordWish, plan_first_password, plan_password
+from adsync.core.report import about
 from adsync.core.rules import DomainRules
 from adsync.resources.common import DeletionPolicy
 from adsync.resources.conditions import Reason
@@ -105,7 +106,13 @@ def plan_user(wish: UserWish, rules: DomainRules, around: Surroundings) -> UserP
         )
         if verdict is not None:
             return UserPlan(found, verdict=verdict)
-    return _plan_present(wish, rules, found, found.entry, around)
+    return _plan_present(of_this_account(wish, found.entry), rules, found, found.entry, around)
+
+
+def of_this_account(wish: UserWish, entry: Entry) -> UserWish:
+    """Without what was agreed on with another account that went by the name before."""
+    recorded = about(wish.recorded, entry.guid)
+    return wish if recorded is wish.recorded else replace(wish, recorded=recorded, agreed={})
 
 
 def out_of_reach(entry: Entry, rules: DomainRules, around: Surroundings) -> Verdict | None:

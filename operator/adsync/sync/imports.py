@@ -120,13 +120,18 @@ class Imports:
         for key in holders:
             if self._lives(key) and not self.is_imported(place.store.resources[key]):
                 return key
+        for key in sorted(self._claimants(kind, entry)):
+            if not self.is_imported(resource := place.store.resources[key]) and self._may_adopt(resource, entry):
+                return key
+        return None
+
+    def _claimants(self, kind: str, entry: Entry) -> set[Key]:
+        """The resources that name an object and are bound to the domain."""
+        place = self.place
         claimants = place.store.claimants(kind, entry.sam)
         if kind == USER and (name := username_in(entry, place.rules)) != entry.sam:
             claimants = claimants | place.store.claimants(kind, name)
-        for key in sorted(claimants):
-            if self._lives(key) and not self.is_imported(resource := place.store.resources[key]) and self._may_adopt(resource, entry):
-                return key
-        return None
+        return {key for key in claimants if self._lives(key)}
 
     def _lives(self, key: Key) -> bool:
         resource = self.place.store.resources.get(key)
@@ -135,6 +140,8 @@ class Imports:
     def _may_adopt(self, resource: Resource, entry: Entry) -> bool:
         place = self.place
         if resource.spec is None or not place.store.namespace_allowed(place.resource, resource.key.namespace):
+            return False
+        if self._stands_for_another(resource, entry):
             return False
         allowed = place.resource.spec.allowed_namespaces.may_adopt or resource.key.namespace == place.domain.namespace
         refusal = may_adopt(
@@ -145,6 +152,15 @@ class Imports:
             from_elsewhere=not allowed,
         )
         return refusal is None
+
+    def _stands_for_another(self, resource: Resource, entry: Entry) -> bool:
+        """Whether a resource has an object already, which it would have to be renamed to come by this one."""
+        place = self.place
+        recorded = place.reports.recorded(resource, place.domain).object_guid or ""
+        held = {each.guid for each in place.mirror.by_owner(owner_of(resource.key, place.rules))}
+        if place.mirror.by_guid(recorded) is not None:
+            held.add(recorded)
+        return bool(held - {entry.guid})
 
     def keys_of(self, guid: str) -> set[Key]:
         """Every resource that stands for an object, those that are going included."""
@@ -162,7 +178,7 @@ class Imports:
         keys = {key for key in self.keys_of(guid) if key.kind == USER and key.namespace == namespace and key in self.place.store.resources}
         if len(keys) > 1:
             keys = {key for key in keys if not self.is_imported(self.place.store.resources[key])} or keys
-        return min(keys).name if keys else None
+        return min(keys, key=lambda key: self.place.store.resources[key].age).name if keys else None
 
     @property
     def names_as_of(self) -> tuple[int, ...]:
@@ -225,9 +241,14 @@ class Imports:
             for key in self.place.store.bound_to(self.place.domain):
                 self._dirty(key)
         for guid in moved:
-            for key in self.keys_of(guid):
+            for key in self.keys_of(guid) | self._named(guid):
                 self._dirty(key)
         self._settled()
+
+    def _named(self, guid: str) -> set[Key]:
+        """The resources that name an object which came or went, and may have waited for it: it was deleted, say, and made again."""
+        entry = self.place.mirror.by_guid(guid)
+        return set() if entry is None else self._claimants(USER if entry.kind is EntryKind.USER else GROUP, entry)
 
     async def _create_missing(self) -> None:
         place, scope = self.place, self.scope

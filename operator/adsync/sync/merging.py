@@ -13,11 +13,11 @@ An operator's own deletion takes our finalizer off first: a resource without it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from adsync.core.changes import DropResource, ModifyMembers
+from adsync.core.changes import DropResource, Edit, ModifyMembers
 from adsync.core.entries import Entry
 from adsync.core.identity import Verdict
 from adsync.core.labels import labels_patch
@@ -54,6 +54,42 @@ class Merging(ObjectSync):
     def vanished(self, key: Key) -> None:
         super().vanished(key)
         self.imports.changed()
+
+    def _refusal(self, resource: Resource) -> Verdict | None:
+        return super()._refusal(resource) or self.copied(resource)
+
+    def copied(self, resource: Resource) -> Verdict | None:
+        """Whether a resource with the labels of an imported one only repeats another: a copy writes nothing, and takes nothing with it
+        when it goes. Who has the object already stays, or else who is older."""
+        place = self.place
+        if not self.imports.is_imported(resource) or resource.imported_from is None:
+            return None
+        domain, guid = resource.imported_from
+        twins = [place.store.resources[key] for key in place.store.imported(domain, guid) if key.kind == resource.key.kind]
+        twins = [twin for twin in twins if not twin.deleting]
+        if len(twins) < (1 if resource.deleting else 2):
+            return None
+        first = min(twins, key=lambda twin: (place.reports.recorded(twin, domain).object_guid != guid, twin.age))
+        if first.key == resource.key:
+            return None
+        said = f"{first.key} stands for the same object; delete this copy, or write it anew without the labels of an imported one"
+        return Verdict(Reason.CONFLICT, said)
+
+    def edited(self, agreed: Mapping[str, object], merged: Merged) -> tuple[str, ...]:
+        """The fields that are to be set back, as somebody has edited them under Import."""
+        return tuple(name for name in merged.to_resource if self.read_only and agreed.get(name) == merged.values[name])
+
+    def without_contested(self, resource: Resource, agreed: Mapping[str, object], merged: Merged) -> tuple[Merged, Verdict | None]:
+        """Without the fields that are not set back for now, and why they are not."""
+        back = self.edited(agreed, merged)
+        verdict = self.contested(resource, back)
+        if verdict is None:
+            return merged, None
+        return replace(merged, to_resource=tuple(name for name in merged.to_resource if name not in back)), verdict
+
+    def contested(self, resource: Resource, fields: Iterable[str]) -> Verdict | None:
+        """Why fields of a spec that would be set back are left as they are for now, if so: somebody writes them again and again."""
+        return self.place.quarrels.verdict(resource.key, [Edit(f"spec.{name}", None, None) for name in fields])
 
     def tell_conflicts(self, resource: Resource, merged: Merged) -> None:
         for conflict in merged.conflicts:

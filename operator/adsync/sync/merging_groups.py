@@ -16,7 +16,7 @@ from adsync.core.groups import GroupPlan, GroupWish, agreed_group, group_claim, 
 from adsync.core.identity import Verdict, find, may_adopt
 from adsync.core.members import MembersPlan, WantedMember
 from adsync.core.merge import Merged, base_from_digest, members_digest, merge, merge_members
-from adsync.core.report import GroupFacts
+from adsync.core.report import GroupFacts, about
 from adsync.core.scope import Flat, flatten
 from adsync.core.users import out_of_reach
 from adsync.resources.addomain import Mode
@@ -71,9 +71,10 @@ class MergingGroups(Merging, GroupSync):
             return self._report(resource, GroupFacts(plan.verdict, found=plan.found))
         if plan.changes or entry is None:
             return await self._carry_to_directory(resource, wish, plan, merged, done)
+        merged, contested = self.without_contested(resource, wish.agreed, merged)
         if merged.to_resource:
             return await self._carry_to_resource(resource, wish, merged, done)
-        if verdict := await self._belong(resource, entry, wish):
+        if verdict := contested or await self._belong(resource, entry, wish):
             return self._report(resource, GroupFacts(verdict, found=plan.found))
         return await self._members(resource, wish, plan, entry, done)
 
@@ -111,8 +112,9 @@ class MergingGroups(Merging, GroupSync):
 
     def _merge(self, resource: Resource, wish: GroupWish, entry: Entry) -> Merged:
         spec = self.place.rules.spec
+        agreed = wish.agreed if about(wish.recorded, entry.guid) is wish.recorded else {}
         return merge(
-            {name: str(value) for name, value in wish.agreed.items()},
+            {name: str(value) for name, value in agreed.items()},
             group_in_spec(resource.spec),
             group_in_directory(entry, self.place.rules),
             spec.authority,
@@ -150,7 +152,8 @@ class MergingGroups(Merging, GroupSync):
         done.wrote = True
         self.tell_conflicts(resource, merged)
         told = "; ".join(f"{name}: {merged.values[name] or '(none)'}" for name in merged.to_resource)
-        if self.read_only and all(wish.agreed.get(name) == merged.values[name] for name in merged.to_resource):
+        if self.edited(wish.agreed, merged) == merged.to_resource:
+            place.quarrels.note(resource.key)
             place.reports.event(resource, "SetBack", f"direction Import: set back what was edited: {told}", warning=True)
         else:
             place.reports.event(resource, "Imported", f"from the directory: {told}")
@@ -233,11 +236,11 @@ class MergingGroups(Merging, GroupSync):
     def _merged_members(self, resource: Resource, entry: Entry) -> tuple[Flat, dict[str, str], frozenset[str]]:
         place, key = self.place, resource.key
         flat, named, there, listed = self._sets(resource, entry)
-        if self.read_only:
-            return flat, named, there
-        base = place.memory.members.get(key)
-        if base is None:
-            status = self._recorded(resource)
+        if self.read_only or resource.spec.members is None:
+            return flat, named, there  # an imported group that does not list anybody (any more) empties none: it is told anew
+        status = about(self._recorded(resource), entry.guid)
+        guid, base = place.memory.members.get(key, ("", frozenset[str]()))
+        if guid != entry.guid:
             recorded, told = status.last_synced, status.membership
             keep_all = not self.imports.is_imported(resource) and resource.spec.membership_policy is not MembershipPolicy.EXACT
             digest, authority = recorded.members_digest if recorded else None, place.rules.spec.authority
@@ -248,7 +251,8 @@ class MergingGroups(Merging, GroupSync):
                 winner = place.rules.spec.authority
                 said = f"the members were changed on both sides while nobody looked; {winner} wins"
                 place.reports.event(resource, "Conflict", said, warning=True)
-            base = place.memory.members[key] = found.members
+            base = found.members
+            place.memory.members[key] = entry.guid, base
         result = merge_members(base, listed, there)
         nested = {name for name in there - result if named[name] in flat.nested}
         return flat, named, result | nested
@@ -300,43 +304,59 @@ class MergingGroups(Merging, GroupSync):
         flat, named, result = self._merged_members(resource, entry)
         listed = frozenset(member.name for member in resource.spec.members or ())
         membership = self._membership(self._plan_members(resource, entry), entry)
+        recorded = self._recorded(resource).last_synced
+        agreed = facts.agreed or {}
         if result != listed:
+            back = self._set_back(resource, flat, named, listed, result)
+            held = self.contested(resource, ("members",)) if back else None
+            if held is not None:  # the others go across all the same
+                result = (result - back.keys()) | (listed & back.keys())
+                back = {}
             if place.resource.spec.mode is Mode.OBSERVE:
-                said = f"mode Observe: spec.members would be changed: {_difference(listed, result)}"
-                return self._report(resource, facts.with_members(Verdict(Reason.OBSERVING, said), (), membership))
-            if not await self.write_spec(resource, {"members": [{"name": name} for name in sorted(result)]}):
-                return 0.0
-            self._tell_members(resource, flat, named, listed, result)
-            facts = replace(facts, wrote=True)
-            resource = place.store.resources.get(key, resource)
+                held = Verdict(Reason.OBSERVING, f"mode Observe: spec.members would be changed: {_difference(listed, result)}")
+            elif result != listed:
+                if not await self.write_spec(resource, {"members": [{"name": name} for name in sorted(result)]}):
+                    return 0.0
+                self._tell_members(resource, back, listed, result)
+                facts = replace(facts, wrote=True)
+                resource = place.store.resources.get(key, resource)
+            if held is not None:
+                as_before = {_DIGEST: recorded.members_digest} if recorded and recorded.members_digest else {}
+                return self._report(resource, replace(facts, agreed=agreed | as_before).with_members(held, (), membership))
         both = result & named.keys()
-        place.memory.members[key] = frozenset(both)
-        assert facts.agreed is not None
-        facts = replace(facts, agreed={**facts.agreed, _DIGEST: members_digest(both)})
+        place.memory.members[key] = entry.guid, frozenset(both)
+        facts = replace(facts, agreed={**agreed, _DIGEST: members_digest(both)})
         membership = self._membership(self._plan_members(resource, entry), entry)
         return self._report(resource, facts.with_members(None, (), membership))
 
-    def _tell_members(self, resource: Resource, flat: Flat, named: dict[str, str], listed: frozenset[str], result: frozenset[str]) -> None:
+    def _set_back(
+        self, resource: Resource, flat: Flat, named: dict[str, str], listed: frozenset[str], result: frozenset[str]
+    ) -> dict[str, str]:
+        """The members that somebody has taken out (under Import: or put in) in the resource and that the directory does not let go, each with
+        the inner group that holds it, or "" where there is none."""
         place = self.place
         recorded = self._recorded(resource).last_synced
-        digest = recorded.members_digest if recorded else None
-        told = f"members: {_difference(listed, result)}"
-        inner = {
-            name: group.sam
-            for name in (result - listed) & named.keys()
-            if (holder := flat.nested.get(named[name])) is not None and (group := place.mirror.by_guid(holder)) is not None
-        }
-        edited = self.read_only and digest is not None and members_digest(result) == digest
-        base = place.memory.members.get(resource.key, frozenset())
-        back = {name: group for name, group in inner.items() if edited or name in base}
+        edited = self.read_only and recorded is not None and members_digest(result) == recorded.members_digest
+        base = place.memory.members.get(resource.key, ("", frozenset[str]()))[1]
+        back = dict.fromkeys(result ^ listed, "") if edited else {}
+        for name in (result - listed) & named.keys():
+            holder = flat.nested.get(named[name])
+            if (edited or name in base) and holder is not None and (group := place.mirror.by_guid(holder)) is not None:
+                back[name] = group.sam
+        return back
+
+    def _tell_members(self, resource: Resource, back: dict[str, str], listed: frozenset[str], result: frozenset[str]) -> None:
+        event, told = self.place.reports.event, f"members: {_difference(listed, result)}"
         if back:
-            through = ", ".join(f"{name} (through {group})" for name, group in sorted(back.items())[:10])
+            self.place.quarrels.note(resource.key)
+        if inner := sorted((name, group) for name, group in back.items() if group):
+            through = ", ".join(f"{name} (through {group})" for name, group in inner[:10])
             said = f"set back: members of an inner group can't be taken out of the outer one: {through}; change the inner group"
-            place.reports.event(resource, "SetBack", said, warning=True)
-        if edited:
-            place.reports.event(resource, "SetBack", f"direction Import: set back what was edited: {told}", warning=True)
-        elif result - listed - back.keys() or listed - result:
-            place.reports.event(resource, "Imported", f"from the directory: {told}")
+            event(resource, "SetBack", said, warning=True)
+        if any(not group for group in back.values()) or (back and self.read_only):
+            event(resource, "SetBack", f"direction Import: set back what was edited: {told}", warning=True)
+        elif (result ^ listed) - back.keys():
+            event(resource, "Imported", f"from the directory: {told}")
 
     # --- going ---
 
@@ -350,7 +370,9 @@ class MergingGroups(Merging, GroupSync):
         wish = replace(wish, linked=linked, yields=self.imports.yields(resource, place.mirror.by_guid(linked) if linked else None))
         plan = plan_group_removal(wish, policy, place.rules, place.around())
         agreed = wish.recorded.last_synced
-        left = self.released_as_left(resource, plan.found.entry if plan.found else None, has_been_in=bool(agreed and agreed.in_scope))
+        left = self.copied(resource) or self.released_as_left(
+            resource, plan.found.entry if plan.found else None, has_been_in=bool(agreed and agreed.in_scope)
+        )
         return replace(plan, changes=(), verdict=left) if left and plan.verdict is None else plan
 
 

@@ -21,7 +21,7 @@ from adsync.core.identity import Verdict, find, may_adopt
 from adsync.core.merge import Merged, merge
 from adsync.core.passwords import PasswordStep
 from adsync.core.report import UserFacts
-from adsync.core.users import UserPlan, UserWish, out_of_reach, plan_user, plan_user_removal, user_claim
+from adsync.core.users import UserPlan, UserWish, of_this_account, out_of_reach, plan_user, plan_user_removal, user_claim
 from adsync.resources.addomain import Mode
 from adsync.resources.common import DeletionPolicy
 from adsync.resources.conditions import Reason
@@ -89,12 +89,13 @@ class MergingUsers(Merging, UserSync):
             return await self._carry_to_directory(resource, wish, plan, merged, done)
         if plan.verdict is not None or entry is None:
             return self._settled(resource, wish, plan, done)
+        merged, contested = self.without_contested(resource, wish.agreed, merged)
         if merged.to_resource:
             if place.resource.spec.mode is Mode.OBSERVE:
                 said = f"mode Observe: spec would be changed: {', '.join(merged.to_resource)}"
                 return self._report(resource, self._facts(Verdict(Reason.OBSERVING, said), wish, plan, done), wish.recorded)
             return AGAIN if await self._carry_to_resource(resource, wish, merged, done) else 0.0
-        if verdict := await self._belong(resource, entry, wish):
+        if verdict := contested or await self._belong(resource, entry, wish):
             return self._report(resource, self._facts(verdict, wish, plan, done), wish.recorded)
         pause = self._settled(resource, wish, plan, done)
         self._note_clean(resource, entry, pause)
@@ -139,7 +140,7 @@ class MergingUsers(Merging, UserSync):
     def _merge(self, resource: Resource, wish: UserWish, entry: Entry) -> Merged:
         rules = self.place.rules
         return merge(
-            wish.agreed,
+            of_this_account(wish, entry).agreed,
             user_in_spec(resource.spec, rules),
             user_in_directory(entry, rules),
             rules.spec.authority,
@@ -194,9 +195,11 @@ class MergingUsers(Merging, UserSync):
         done.wrote = True
         self.tell_conflicts(resource, merged)
         changes = {name: f"{name}: {spec[name] or '(none)'} → {merged.values[name] or '(none)'}" for name in merged.to_resource}
-        back = [told for name, told in changes.items() if self.read_only and wish.agreed.get(name) == merged.values[name]]
+        edited = self.edited(wish.agreed, merged)
+        back = [told for name, told in changes.items() if name in edited]
         come = [told for told in changes.values() if told not in back]
         if back:
+            place.quarrels.note(resource.key)
             place.reports.event(resource, "SetBack", "direction Import: set back what was edited: " + "; ".join(back), warning=True)
         if come:
             place.reports.event(resource, "Imported", "from the directory: " + "; ".join(come))
@@ -251,7 +254,7 @@ class MergingUsers(Merging, UserSync):
         wish = bare_user_wish(resource, place, self._recorded(resource))
         wish = replace(wish, linked=linked, yields=self.imports.yields(resource, place.mirror.by_guid(linked) if linked else None))
         plan = plan_user_removal(wish, policy, place.rules, place.around())
-        left = self.released_as_left(
+        left = self.copied(resource) or self.released_as_left(
             resource, plan.found.entry if plan.found else None, has_been_in=IN_SCOPE in (wish.recorded.last_synced or {})
         )
         return replace(plan, changes=(), verdict=left) if left and plan.verdict is None else plan

@@ -53,10 +53,11 @@ class Unseen:
 @dataclass(slots=True)
 class Memory:
     """What outlives a connection: passwords that the directory refused, until the status tells of them, the member
-    sets (by names of resources) that both sides of a group last agreed on, and who joined a group by name and has not been seen in it yet."""
+    sets (by names of resources) that both sides of a group last agreed on, with the group's objectGUID, and who joined a group by name and has
+    not been seen in it yet."""
 
     refused: dict[Key, PasswordStatus] = field(default_factory=dict)
-    members: dict[Key, frozenset[str]] = field(default_factory=dict)
+    members: dict[Key, tuple[str, frozenset[str]]] = field(default_factory=dict)
     unseen: dict[Key, Unseen] = field(default_factory=dict)
 
 

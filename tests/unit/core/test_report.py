@@ -15,7 +15,7 @@ from adsync.core.entries import ACCOUNTDISABLE, LOCKOUT, NEVER, NORMAL_ACCOUNT, 
 from adsync.core.filetime import timestamp, to_datetime, to_text
 from adsync.core.identity import Found, Verdict
 from adsync.core.passwords import PasswordStep
-from adsync.core.report import GroupFacts, Subject, UserFacts, group_entry, group_status, summary, user_entry, user_status
+from adsync.core.report import GroupFacts, Subject, UserFacts, about, group_entry, group_status, summary, user_entry, user_status
 from adsync.resources import SyncedGroupStatus, SyncedUserStatus
 from adsync.resources.conditions import READINESS, Condition, ConditionType, Reason, find
 from adsync.resources.syncedgroup import GroupDomainStatus, GroupMembership
@@ -345,3 +345,19 @@ def test_members_over_all_domains(memberships: list[tuple[int, int]], expected: 
 def test_filetimes(filetime: int, text: str | None) -> None:
     assert to_text(filetime) == text
     assert (to_datetime(filetime) is None) is (text is None)
+
+
+# --- another object under the same name -----------------------------------------------------------------------------------------------------
+
+OTHER = "0f000000-0000-4000-8000-00000000000f"
+BEFORE = {"objectGUID": OTHER, "lastSynced": {"firstName": "Jane"}, "password": {"state": "Synced", "digest": "aa:x"}}
+
+
+def test_what_is_recorded_of_another_object_says_nothing_of_this_one() -> None:
+    assert about(recorded(**BEFORE), OTHER) == recorded(**BEFORE)
+    told = about(recorded(**BEFORE), GUID)
+    assert (told.last_synced, told.password) == (None, None)
+    refused = about(recorded(**BEFORE | {"password": {"state": "Rejected", "digest": "aa:x"}}), GUID)
+    assert refused.password is not None, "or it would be tried again at every look"
+    facts = UserFacts(Verdict(Reason.CONTESTED, ""), found=Found(ours(), Origin.ADOPTED))
+    assert user_entry(recorded(**BEFORE), facts, datetime.now(UTC)).last_synced is None

@@ -171,6 +171,16 @@ def test_adopted_with_the_mark_and_without_a_password() -> None:
     assert made.found.adopting
 
 
+def test_an_account_made_again_gets_the_password_of_the_secret() -> None:
+    """That it was set before was another account."""
+    before = recorded(
+        objectGUID="0f000000-0000-4000-8000-00000000000f",
+        password={"state": "Synced", "digest": str(digest_of("Correct-Horse-1")), "secretVersion": "7"},
+    )
+    change = modification(done(plan(theirs(), password=secret(), recorded=before, **SAME_EMAIL)))
+    assert change.password is PasswordSource.SECRET
+
+
 def test_adopted_with_the_password_of_the_secret() -> None:
     change = modification(done(plan(theirs(), password=secret(), **SAME_EMAIL)))
     assert change.password is PasswordSource.SECRET
