@@ -315,7 +315,8 @@ def test_a_copy_of_an_imported_resource_takes_nothing_with_it(corner: Corner) ->
     corner.connect()
     original = corner.await_user("u")
     metadata = {"name": "copy", "namespace": site.namespace, "labels": original["metadata"]["labels"]}
-    site.api.create({**{name: original[name] for name in ("apiVersion", "kind", "spec")}, "metadata": metadata})
+    copy = {**{name: original[name] for name in ("apiVersion", "kind", "spec")}, "metadata": metadata}
+    site.api.create(copy)
     site.await_reason("copy", "Conflict")
     site.api.delete("SyncedUser", site.namespace, "copy")
     site.await_gone("copy")
@@ -323,6 +324,13 @@ def test_a_copy_of_an_imported_resource_takes_nothing_with_it(corner: Corner) ->
     assert corner.await_user("u")["metadata"]["uid"] == original["metadata"]["uid"]
     assert listed(corner, corner.scope) == {"u"}
     assert not control(site, corner.called("u")) & DISABLED
+    site.api.create(copy)
+    site.await_reason("copy", "Conflict")
+    site.api.delete("SyncedUser", site.namespace, corner.called("u"))
+    for name in (corner.called("u"), "copy"):
+        site.await_gone(name)
+    assert listed(corner, corner.scope) == set()
+    assert control(site, corner.called("u")) & DISABLED
 
 
 def test_who_stands_for_one_account_takes_over_no_other(corner: Corner) -> None:

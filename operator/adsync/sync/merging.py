@@ -66,10 +66,8 @@ class Merging(ObjectSync):
             return None
         domain, guid = resource.imported_from
         twins = [place.store.resources[key] for key in place.store.imported(domain, guid) if key.kind == resource.key.kind]
-        twins = [twin for twin in twins if not twin.deleting]
-        if len(twins) < (1 if resource.deleting else 2):
-            return None
-        first = min(twins, key=lambda twin: (place.reports.recorded(twin, domain).object_guid != guid, twin.age))
+        # One that is being deleted counts as well, until it has gone, and taken the object out of the scope.
+        first = min(twins, key=lambda twin: (place.reports.recorded(twin, domain).object_guid != guid, twin.age), default=resource)
         if first.key == resource.key:
             return None
         said = f"{first.key} stands for the same object; delete this copy, or write it anew without the labels of an imported one"
