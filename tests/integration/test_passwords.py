@@ -318,6 +318,7 @@ def test_when_it_expires_is_told(home: Site) -> None:
     try:
         ask_again(home, "corp", "ADDomain")
         eventually(lambda: days() == 10)
+        eventually(lambda: home.api.get("ADDomain", home.namespace, "corp")["status"]["passwordPolicy"]["maxAge"] == "864000s")
     finally:
         home.dc.replace(home.dc.base, {"maxPwdAge": policy["maxPwdAge"][0]})
 

@@ -1,10 +1,11 @@
 """The domain read into the mirror, page by page: the safety net under the change feed.
 
-at the start, and once an hour     everything, the members of all groups and what the directory works out for each account included
-in between                         all stored attributes; the rest only of what has moved (uSNChanged), or turns by itself with time
+at the start, once an hour, and after a change of the domain's password policy
+            everything, the members of all groups and what the directory works out for each account included
+in between  all stored attributes; the rest only of what has moved (uSNChanged), or turns by itself with time
 
-What the server works out, and member lists, cost it more than all else. Between two readings they change with uSNChanged; what does not (the
-domain's password policy, rights of the service account on a group) can wait for the hour.
+What the server works out, and member lists, cost it more than all else. Between two readings they change with uSNChanged; what does not (a
+fine-grained password policy, rights of the service account on a group) can wait for the hour.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ class Comparison:
 
     async def run(self) -> None:
         """Ends normally only when all was read."""
-        now = asyncio.get_running_loop().time()
-        thorough = now >= self._thorough_due
+        now, place = asyncio.get_running_loop().time(), self._place
+        before, place.policy = place.policy, await place.directory.read_policy()
+        thorough = now >= self._thorough_due or place.policy != before
         if not (await self._thorough() if thorough else await self._of_what_moved()):
             await self._thorough()
         await self._members(all_of_them=thorough)

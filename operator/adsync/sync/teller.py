@@ -108,7 +108,7 @@ class Teller:
         facts = self.facts
         facts.generation = resource.generation
         facts.refused = ""
-        facts.full_sync, facts.seen = session.full_at, datetime.now(UTC)
+        facts.full_sync, facts.seen, facts.policy = session.full_at, datetime.now(UTC), session.place.policy
         facts.controller = self.controller
         if session.imports.active and session.full_at is not None:
             self._gather_scope(session.imports.scope, resource)

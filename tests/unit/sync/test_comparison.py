@@ -11,6 +11,7 @@ import pytest
 
 from adsync.core.entries import LOCKOUT, PASSWORD_EXPIRED, Entry, EntryKind
 from adsync.core.owner import OwnerMark
+from adsync.core.policy import UNKNOWN, PasswordPolicy
 from adsync.directory.model import Link, MemberList
 from adsync.errors import DirectoryUnavailable
 from adsync.resources.synceduser import Origin
@@ -41,6 +42,10 @@ class Domain:
         self.members: set[str] = {GUID}
         self.asked: list[str] = []
         self.cut = False
+        self.policy = UNKNOWN
+
+    async def read_policy(self) -> PasswordPolicy:
+        return self.policy
 
     async def sweep(self, *, full_below: Any, constructed: bool = True) -> AsyncIterator[list[Entry]]:
         self.asked.append("all of all" if constructed else "stored of all")
@@ -65,7 +70,7 @@ class Domain:
 class Work:
     def __init__(self, *entries: Entry) -> None:
         self.directory, self.mirror = Domain(*entries), Mirror()
-        self.rules = SimpleNamespace(container=None)
+        self.rules, self.policy = SimpleNamespace(container=None), UNKNOWN
         self.writing: set[str] = set()
         self.current: list[str] = []
         self.comparison = Comparison(cast("Workplace", self), lambda each: self.current.append(each.sam), lambda: None)
@@ -143,6 +148,17 @@ async def test_much_that_moved_is_read_with_all_the_rest(monkeypatch: pytest.Mon
     await work.compare()
     work.directory.entries[GROUP], work.directory.members = group(usn=8), {GUID, NEWCOMER}
     assert await work.compare() == ["stored of all", "all of all", "members of all"]
+
+
+async def test_after_a_change_of_the_password_policy_everything_again() -> None:
+    """When a password expires is worked out from it, and no account's uSNChanged tells."""
+    work = Work(entry(password_expires=LATER))
+    await work.compare()
+    work.directory.policy, work.directory.entries[GUID] = PasswordPolicy(max_age=86400), entry(password_expires=LATER + TICKS)
+    assert await work.compare() == ["all of all", "members of all"]
+    assert work.mirror.by_guid(GUID) == entry(password_expires=LATER + TICKS)
+    assert work.policy == PasswordPolicy(max_age=86400)
+    assert await work.compare() == ["stored of all"]
 
 
 async def test_after_an_hour_everything_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from adsync.core.changes import Delete
 from adsync.core.dn import DN
+from adsync.core.policy import UNKNOWN
 from adsync.metrics import Metrics
 from adsync.resources.addomain import Safety
 from adsync.resources.conditions import ConditionType, Reason
@@ -116,7 +117,9 @@ async def test_a_comparison_that_was_asked_for_is_told_of_when_it_is_done() -> N
     held = Held()
     teller, now = held.teller, asyncio.get_running_loop().time()
     imports = SimpleNamespace(active=False, complaint="")
-    session: Any = SimpleNamespace(full_at=datetime.now(UTC), compared_from=now - 1, imports=imports, feed=None)
+    session: Any = SimpleNamespace(
+        full_at=datetime.now(UTC), compared_from=now - 1, imports=imports, feed=None, place=SimpleNamespace(policy=UNKNOWN)
+    )
     teller.session, teller.requested, teller.requested_since = session, "please", now
     teller._tell_now()
     assert teller.facts.requested_at == ""
