@@ -134,3 +134,17 @@ def flatten(group: str, container: DN, links: Links) -> Flat:
             else:
                 nested.setdefault(guid, inner)
     return Flat(frozenset(direct), nested, complete)
+
+
+def unread_below(group: str, links: Links) -> str | None:
+    """A group whose member list is not known, this one or one in it, however nested; None where there is none."""
+    waiting, seen = [group], set[str]()
+    while waiting:
+        each = waiting.pop()
+        members = links.members(each)
+        if members is None:
+            return each
+        seen.add(each)
+        inner = (entry for guid in members if (entry := links.by_guid(guid)) is not None and entry.kind is EntryKind.GROUP)
+        waiting += [entry.guid for entry in inner if entry.guid not in seen]
+    return None

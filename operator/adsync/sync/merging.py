@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from adsync.core.carried import Carried
 from adsync.core.changes import DropResource, Edit, ModifyMembers
 from adsync.core.entries import Entry
 from adsync.core.identity import Verdict
@@ -53,7 +54,33 @@ class Merging(ObjectSync):
 
     def vanished(self, key: Key) -> None:
         super().vanished(key)
+        self.place.memory.carried.pop(key, None)
         self.imports.changed()
+
+    def base(
+        self, key: Key, guid: str, agreed: Mapping[str, str], here: Mapping[str, str | None], there: Mapping[str, str]
+    ) -> Mapping[str, str]:
+        """The base of the merge of a resource with the object of this objectGUID."""
+        return self._carried(key, guid).base(agreed, here, there)
+
+    def send_to_directory(self, key: Key, guid: str, merged: Merged, here: Mapping[str, str | None]) -> None:
+        """Note what both sides will have when a write to the directory is through; `guid` is "" for an object that is yet to be made."""
+        values = {name: value for name, value in merged.values.items() if name not in merged.to_resource}
+        self._carried(key, guid).send_to_directory(values if guid else {name: value for name, value in here.items() if value is not None})
+
+    def send_to_resource(self, key: Key, guid: str, merged: Merged) -> None:
+        self._carried(key, guid).send_to_resource({name: merged.values[name] for name in merged.to_resource})
+
+    def _carried(self, key: Key, guid: str) -> Carried:
+        carried = self.place.memory.carried.get(key)
+        if carried is None or carried.guid not in ("", guid):
+            carried = self.place.memory.carried[key] = Carried()
+        carried.guid = guid
+        return carried
+
+    def agree(self, resource: Resource) -> None:
+        """What both sides have is recorded: nothing is under way any more."""
+        self.place.memory.carried.pop(resource.key, None)
 
     def _refusal(self, resource: Resource) -> Verdict | None:
         return super()._refusal(resource) or self.copied(resource)

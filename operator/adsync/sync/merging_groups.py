@@ -7,17 +7,19 @@ anything about members, takes nothing back from the directory: its members are w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from adsync.core.both import group_attributes_of, group_in_directory, group_in_spec
-from adsync.core.entries import Entry, EntryKind
+from adsync.core.carried import AgreedMembers
+from adsync.core.changes import ModifyMembers
+from adsync.core.entries import Entry
 from adsync.core.groups import GroupPlan, GroupWish, agreed_group, group_claim, plan_group, plan_group_removal, special
 from adsync.core.identity import Verdict, find, may_adopt
 from adsync.core.members import MembersPlan, WantedMember
 from adsync.core.merge import Merged, base_from_digest, members_digest, merge, merge_members
 from adsync.core.report import GroupFacts, about
-from adsync.core.scope import Flat, flatten
+from adsync.core.scope import Flat, flatten, unread_below
 from adsync.core.users import out_of_reach
 from adsync.resources.addomain import Mode
 from adsync.resources.common import DeletionPolicy
@@ -73,7 +75,7 @@ class MergingGroups(Merging, GroupSync):
             return await self._carry_to_directory(resource, wish, plan, merged, done)
         merged, contested = self.without_contested(resource, wish.agreed, merged)
         if merged.to_resource:
-            return await self._carry_to_resource(resource, wish, merged, done)
+            return await self._carry_to_resource(resource, entry, wish, merged, done)
         if verdict := contested or await self._belong(resource, entry, wish):
             return self._report(resource, GroupFacts(verdict, found=plan.found))
         return await self._members(resource, wish, plan, entry, done)
@@ -85,6 +87,7 @@ class MergingGroups(Merging, GroupSync):
             return self._report(resource, GroupFacts(verdict, found=plan.found, planned=plan.changes))
         if entry is None and await self.found_by_read(resource):
             return AGAIN
+        self.send_to_directory(resource.key, entry.guid if entry else "", merged, group_in_spec(resource.spec))
         written = await self._carry_out(resource, wish, plan, done)
         if written:
             self.tell_conflicts(resource, merged)
@@ -113,10 +116,11 @@ class MergingGroups(Merging, GroupSync):
     def _merge(self, resource: Resource, wish: GroupWish, entry: Entry) -> Merged:
         spec = self.place.rules.spec
         agreed = wish.agreed if about(wish.recorded, entry.guid) is wish.recorded else {}
+        here, there = group_in_spec(resource.spec), group_in_directory(entry, self.place.rules)
         return merge(
-            {name: str(value) for name, value in agreed.items()},
-            group_in_spec(resource.spec),
-            group_in_directory(entry, self.place.rules),
+            self.base(resource.key, entry.guid, {name: str(value) for name, value in agreed.items()}, here, there),
+            here,
+            there,
             spec.authority,
             imported=self.imports.is_imported(resource),
             import_only=self.read_only,
@@ -141,12 +145,13 @@ class MergingGroups(Merging, GroupSync):
         said = f"there is no group {wish.name!r} in the directory, and direction Import creates none"
         return GroupPlan(verdict=Verdict(Reason.OUT_OF_SCOPE, said))
 
-    async def _carry_to_resource(self, resource: Resource, wish: GroupWish, merged: Merged, done: Done) -> Outcome:
+    async def _carry_to_resource(self, resource: Resource, entry: Entry, wish: GroupWish, merged: Merged, done: Done) -> Outcome:
         """Write what the directory has won to the spec."""
         place = self.place
         if place.resource.spec.mode is Mode.OBSERVE:
             said = f"mode Observe: spec would be changed: {', '.join(merged.to_resource)}"
             return self._report(resource, GroupFacts(Verdict(Reason.OBSERVING, said)))
+        self.send_to_resource(resource.key, entry.guid, merged)
         if not await self.write_spec(resource, {name: merged.values[name] for name in merged.to_resource}):
             return 0.0
         done.wrote = True
@@ -167,6 +172,11 @@ class MergingGroups(Merging, GroupSync):
         if self.read_only or not scope.complete:
             return None
         return None if entry.guid in scope or _IN_SCOPE in wish.agreed else await self.join(resource, entry)
+
+    def _report(self, resource: Resource, facts: GroupFacts) -> float | None:
+        if facts.agreed is not None:
+            self.agree(resource)
+        return super()._report(resource, facts)
 
     # --- members of both sides ---
 
@@ -193,29 +203,28 @@ class MergingGroups(Merging, GroupSync):
             if before != (self.place.mirror.members(entry.guid) or set()):
                 self.imports.outer(entry.guid)
 
+    async def _change_members(self, resource: Resource, entry: Entry, changes: Sequence[ModifyMembers], made: list[ModifyMembers]) -> bool:
+        """As for Export; noting who goes across before it is known whether they arrive."""
+        known = self.place.memory.members.get(resource.key)
+        if known is not None and known.guid == entry.guid:
+            for change in changes:
+                known.send_to_directory(self._names(resource, change.add), self._names(resource, change.remove))
+        return await super()._change_members(resource, entry, changes, made)
+
+    def _names(self, resource: Resource, guids: Iterable[str]) -> set[str]:
+        names = (self.imports.member_name(guid, resource.key.namespace) for guid in guids)
+        return {name for name in names if name is not None}
+
     async def _read_below(self, entry: Entry) -> Flat:
         """Everybody below a group. Lists that are not known are read first."""
         place, seen = self.place, set[str]()
         while True:
             flat = flatten(entry.guid, place.rules.container, place.mirror)
-            if flat.complete:
+            unread = None if flat.complete else unread_below(entry.guid, place.mirror)
+            if unread is None or unread in seen:
                 return flat
-            waiting = [entry.guid]
-            unknown = ""
-            walked: set[str] = set()
-            while waiting and not unknown:
-                each = waiting.pop()
-                members = place.mirror.members(each)
-                if members is None:
-                    unknown = each
-                    break
-                walked.add(each)
-                nested = (group for guid in members if (group := place.mirror.by_guid(guid)) is not None and group.kind is EntryKind.GROUP)
-                waiting += [group.guid for group in nested if group.guid not in walked]
-            if not unknown or unknown in seen:
-                return flat
-            seen.add(unknown)
-            await place.read_members(unknown)
+            seen.add(unread)
+            await place.read_members(unread)
 
     def _below(self, namespace: str, entry: Entry) -> tuple[Flat, dict[str, str]]:
         """Everybody below a group, and their objectGUIDs by the name of their resource. One look asks four times, and mostly nothing has
@@ -239,8 +248,8 @@ class MergingGroups(Merging, GroupSync):
         if self.read_only or resource.spec.members is None:
             return flat, named, there  # an imported group that does not list anybody (any more) empties none: it is told anew
         status = about(self._recorded(resource), entry.guid)
-        guid, base = place.memory.members.get(key, ("", frozenset[str]()))
-        if guid != entry.guid:
+        known = place.memory.members.get(key)
+        if known is None or known.guid != entry.guid:
             recorded, told = status.last_synced, status.membership
             keep_all = not self.imports.is_imported(resource) and resource.spec.membership_policy is not MembershipPolicy.EXACT
             digest, authority = recorded.members_digest if recorded else None, place.rules.spec.authority
@@ -251,9 +260,8 @@ class MergingGroups(Merging, GroupSync):
                 winner = place.rules.spec.authority
                 said = f"the members were changed on both sides while nobody looked; {winner} wins"
                 place.reports.event(resource, "Conflict", said, warning=True)
-            base = found.members
-            place.memory.members[key] = entry.guid, base
-        result = merge_members(base, listed, there)
+            known = place.memory.members[key] = AgreedMembers(entry.guid, found.members)
+        result = merge_members(known.base(listed, there), listed, there)
         nested = {name for name in there - result if named[name] in flat.nested}
         return flat, named, result | nested
 
@@ -315,6 +323,8 @@ class MergingGroups(Merging, GroupSync):
             if place.resource.spec.mode is Mode.OBSERVE:
                 held = Verdict(Reason.OBSERVING, f"mode Observe: spec.members would be changed: {_difference(listed, result)}")
             elif result != listed:
+                if (known := place.memory.members.get(key)) is not None:
+                    known.send_to_resource(result - listed, listed - result)
                 if not await self.write_spec(resource, {"members": [{"name": name} for name in sorted(result)]}):
                     return 0.0
                 self._tell_members(resource, back, listed, result)
@@ -324,7 +334,7 @@ class MergingGroups(Merging, GroupSync):
                 as_before = {_DIGEST: recorded.members_digest} if recorded and recorded.members_digest else {}
                 return self._report(resource, replace(facts, agreed=agreed | as_before).with_members(held, (), membership))
         both = result & named.keys()
-        place.memory.members[key] = entry.guid, frozenset(both)
+        place.memory.members[key] = AgreedMembers(entry.guid, frozenset(both))
         facts = replace(facts, agreed={**agreed, _DIGEST: members_digest(both)})
         membership = self._membership(self._plan_members(resource, entry), entry)
         return self._report(resource, facts.with_members(None, (), membership))
@@ -337,7 +347,8 @@ class MergingGroups(Merging, GroupSync):
         place = self.place
         recorded = self._recorded(resource).last_synced
         edited = self.read_only and recorded is not None and members_digest(result) == recorded.members_digest
-        base = place.memory.members.get(resource.key, ("", frozenset[str]()))[1]
+        known = place.memory.members.get(resource.key)
+        base = known.members if known is not None else frozenset[str]()
         back = dict.fromkeys(result ^ listed, "") if edited else {}
         for name in (result - listed) & named.keys():
             holder = flat.nested.get(named[name])

@@ -25,7 +25,7 @@ from adsync.core.users import UserPlan, UserWish, of_this_account, out_of_reach,
 from adsync.resources.addomain import Mode
 from adsync.resources.common import DeletionPolicy
 from adsync.resources.conditions import Reason
-from adsync.resources.synceduser import PasswordState, UserMembership
+from adsync.resources.synceduser import PasswordState, UserDomainStatus, UserMembership
 from adsync.sync.imports import Imports
 from adsync.sync.merging import Departure, Merging
 from adsync.sync.objects import AGAIN, Again, Outcome
@@ -94,7 +94,7 @@ class MergingUsers(Merging, UserSync):
             if place.resource.spec.mode is Mode.OBSERVE:
                 said = f"mode Observe: spec would be changed: {', '.join(merged.to_resource)}"
                 return self._report(resource, self._facts(Verdict(Reason.OBSERVING, said), wish, plan, done), wish.recorded)
-            return AGAIN if await self._carry_to_resource(resource, wish, merged, done) else 0.0
+            return AGAIN if await self._carry_to_resource(resource, entry, wish, merged, done) else 0.0
         if verdict := contested or await self._belong(resource, entry, wish):
             return self._report(resource, self._facts(verdict, wish, plan, done), wish.recorded)
         pause = self._settled(resource, wish, plan, done)
@@ -103,11 +103,12 @@ class MergingUsers(Merging, UserSync):
 
     async def _carry_to_directory(self, resource: Resource, wish: UserWish, plan: UserPlan, merged: Merged, done: Done) -> Outcome:
         """As a look of Export does it."""
-        entry = plan.found.entry if plan.found else None
+        entry, place = plan.found.entry if plan.found else None, self.place
         if verdict := self.hindrance(resource, plan.changes, plan.drift, entry):
             return self._report(resource, self._facts(verdict, wish, plan, done), wish.recorded)
         if entry is None and await self.found_by_read(resource):
             return AGAIN
+        self.send_to_directory(resource.key, entry.guid if entry else "", merged, user_in_spec(resource.spec, place.rules))
         written = await self._carry_out(resource, wish, plan, done)
         if written:
             self.tell_conflicts(resource, merged)
@@ -139,10 +140,11 @@ class MergingUsers(Merging, UserSync):
 
     def _merge(self, resource: Resource, wish: UserWish, entry: Entry) -> Merged:
         rules = self.place.rules
+        here, there = user_in_spec(resource.spec, rules), user_in_directory(entry, rules)
         return merge(
-            of_this_account(wish, entry).agreed,
-            user_in_spec(resource.spec, rules),
-            user_in_directory(entry, rules),
+            self.base(resource.key, entry.guid, of_this_account(wish, entry).agreed, here, there),
+            here,
+            there,
             rules.spec.authority,
             imported=self.imports.is_imported(resource),
             import_only=self.read_only,
@@ -186,10 +188,11 @@ class MergingUsers(Merging, UserSync):
 
     # --- the resource's side ---
 
-    async def _carry_to_resource(self, resource: Resource, wish: UserWish, merged: Merged, done: Done) -> bool:
+    async def _carry_to_resource(self, resource: Resource, entry: Entry, wish: UserWish, merged: Merged, done: Done) -> bool:
         """Write what the directory has won to the spec. False where it was edited meanwhile."""
         place = self.place
         spec = user_in_spec(resource.spec, place.rules)
+        self.send_to_resource(resource.key, entry.guid, merged)
         if not await self.write_spec(resource, user_spec(merged.values, merged.to_resource, place.rules)):
             return False
         done.wrote = True
@@ -230,6 +233,11 @@ class MergingUsers(Merging, UserSync):
         return self._report(resource, facts, recorded)
 
     # --- reports ---
+
+    def _report(self, resource: Resource, facts: UserFacts, before: UserDomainStatus) -> float | None:
+        if facts.agreed is not None:
+            self.agree(resource)
+        return super()._report(resource, facts, before)
 
     def _membership(self, entry: Entry) -> UserMembership:
         scope = self.imports.scope

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pydantic import SecretStr
 
 from adsync.cluster.client import Cluster
+from adsync.core.carried import AgreedMembers, Carried
 from adsync.core.changes import Add, Change, Delete, Modify, ModifyMembers, Move
 from adsync.core.dn import DN
 from adsync.core.entries import Entry
@@ -54,11 +55,12 @@ class Unseen:
 class Memory:
     """What outlives a connection: passwords that the directory refused, until the status tells of them, the member
     sets (by names of resources) that both sides of a group last agreed on, with the group's objectGUID, and who joined a group by name and has
-    not been seen in it yet."""
+    not been seen in it yet; and what has gone across between the two sides of a resource since they last agreed on everything."""
 
     refused: dict[Key, PasswordStatus] = field(default_factory=dict)
-    members: dict[Key, tuple[str, frozenset[str]]] = field(default_factory=dict)
+    members: dict[Key, AgreedMembers] = field(default_factory=dict)
     unseen: dict[Key, Unseen] = field(default_factory=dict)
+    carried: dict[Key, Carried] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ import pytest
 
 from adsync.core.dn import DN
 from adsync.core.entries import EntryKind
-from adsync.core.scope import Scope, flatten, named_group, scope_of
+from adsync.core.scope import Scope, flatten, named_group, scope_of, unread_below
 from adsync.sync.mirror import Mirror
 from tests.unit.core.support import ROOT, entry
 
@@ -90,6 +90,8 @@ def test_a_flat_list_is_complete_only_if_all_below_is_known() -> None:
     assert not flatten("g1", ROOT_DN, links).complete
     assert not flatten("g2", ROOT_DN, links).complete
     assert not flatten("unknown", ROOT_DN, links).complete
+    assert unread_below("g1", links) == unread_below("g2", links) == "g2"
+    assert unread_below("g1", directory(SEED)) is None
 
 
 def test_no_scope_group_is_an_unknown_scope_and_not_an_empty_one() -> None:
