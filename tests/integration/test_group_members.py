@@ -356,15 +356,33 @@ def test_what_others_change_in_the_members_is_set_right_at_once(home: Site, reco
     assert sorted(took)[1] < 1.0
 
 
-def test_two_who_fight_about_a_member_do_not_fight_by_the_second(home: Site) -> None:
-    """What we take out, and somebody puts back again and again, ends as wanted as soon as they stop."""
-    one, unwanted = users(home, 2)
-    name = unique("g")
-    group(home, name, [one])
-    await_names(home, name, {one})
-    for _ in range(4):
-        home.dc.members(dn(home, name), add=[dn(home, unwanted)])
-        await_names(home, name, {one})
+def test_two_who_fight_about_members_do_not_fight_by_the_second(home: Site) -> None:
+    """One who is taken out and a stranger who is put in, again and again, are left alone for a while; the others are not."""
+    one, two, three = users(home, 3)
+    foreign, name = unique("f"), unique("g")
+    home.dc.add_user(foreign, container=home.container)
+    group(home, name, [one, two], membershipPolicy="Exact")
+    await_names(home, name, {one, two})
+    synced(home, name)
+
+    def fight() -> None:
+        home.dc.members(dn(home, name), delete=[dn(home, one)], add=[dn(home, foreign)])
+
+    for _ in range(5):
+        fight()
+        await_names(home, name, {one, two})
+    fight()
+    told = condition(home.await_reason(name, "Contested", kind="SyncedGroup"), "Ready")["message"]
+    assert f"taking out {one} and putting in {foreign};" in told
+    usn = account(home, name)["uSNChanged"]
+    assert condition(look(home, name), "Reconciling")["status"] == "True"
+    assert account(home, name)["uSNChanged"] == usn
+    set_members(home, name, [one, three])
+    home.edit(name, {"description": "ours"}, "SyncedGroup")
+    await_names(home, name, {three, foreign})
+    eventually(lambda: account(home, name).get("description") == ["ours"])
+    assert condition(look(home, name), "Ready")["reason"] == "Contested"
+    home.dc.members(dn(home, name), add=[dn(home, one)], delete=[dn(home, foreign)])  # the other one gives in
     synced(home, name)
 
 

@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adsync.core.changes import ModifyMembers
 from adsync.core.dn import DN
@@ -52,6 +52,17 @@ class MembersPlan:
     @property
     def done(self) -> bool:
         return not self.add and not self.remove
+
+    def without(self, add: Collection[str], remove: Collection[str]) -> MembersPlan:
+        """The plan, with these members left as they are."""
+        if not add and not remove:
+            return self
+        left = {*add, *remove}
+        return replace(
+            self,
+            add=tuple(member for member in self.add if member not in left),
+            remove=tuple(member for member in self.remove if member not in left),
+        )
 
 
 def plan_members(

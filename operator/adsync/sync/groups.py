@@ -24,6 +24,7 @@ from adsync.resources.conditions import Reason
 from adsync.resources.syncedgroup import GroupDomainStatus, GroupMembership, PendingMember, SyncedGroupSpec
 from adsync.sync.joining import Joining
 from adsync.sync.objects import AGAIN, ObjectSync, Outcome
+from adsync.sync.quarrels import Sides, members_verdict
 from adsync.sync.store import USER, Binding, Key, Resource
 from adsync.sync.wishes import bare_group_wish, group_wish, owner_of
 from adsync.sync.workplace import Workplace
@@ -60,6 +61,7 @@ class GroupSync(ObjectSync):
 
     def vanished(self, key: Key) -> None:
         self.place.memory.unseen.pop(key, None)
+        self.place.quarrels.members.forget(key)
         super().vanished(key)
 
     def name(self, resource: Resource) -> str:
@@ -214,12 +216,13 @@ class GroupSync(ObjectSync):
             if not await self.know_members(resource, entry):
                 return AGAIN
         plan = self._plan_members(resource, entry)
+        held = step.held is not None and step.held.reason is not Reason.CONTESTED
         if made:
             done.wrote = True
             place.reports.event(resource, "MembersChanged", f"{entry.dn}: {'; '.join(change.told for change in made)}")
-            if plan.add or (plan.remove and step.held is None):
+            if plan.add or (plan.remove and not held):
                 return AGAIN  # somebody else has changed the members since
-        if step.held is None:
+        if not held:
             place.guard.withdraw(resource.key)
         facts = replace(facts, wrote=done.wrote).with_members(step.held, step.planned, self._membership(plan, entry))
         return await self.members_written(resource, entry, facts)
@@ -237,6 +240,7 @@ class GroupSync(ObjectSync):
                     if await place.refresh(guid) is None:
                         place.members_changed({guid})
                 return False
+            place.quarrels.members.note(resource.key, Sides(change.add, change.remove))
             if change.remove:  # else others may be held meanwhile, and have to stay so
                 place.guard.note(resource.key, change)
             made.append(change)
@@ -250,7 +254,7 @@ class GroupSync(ObjectSync):
         return self._report(resource, facts)
 
     def _judge(self, resource: Resource, entry: Entry, plan: MembersPlan) -> MembersStep:
-        """What of a plan may be written. Who joins never waits for a limit on those who leave."""
+        """What of a plan may be written: not whom others fight about. Who joins never waits for a limit on those who leave."""
 
         def changes(add: Sequence[str], remove: Sequence[str]) -> tuple[ModifyMembers, ...]:
             return member_changes(add, remove, entry.guid, entry.dn, self._shown_name)
@@ -261,10 +265,13 @@ class GroupSync(ObjectSync):
                 return MembersStep()
             said = f"mode Observe: {len(plan.add)} members would be added, {len(plan.remove)} removed"
             return MembersStep(Verdict(Reason.OBSERVING, said), everything)
+        contested = self.place.quarrels.members.contested(resource.key, Sides(plan.add, plan.remove))
+        left = members_verdict(contested, self._shown_name) if any(contested) else None
+        plan = plan.without(*contested)
         leaving = changes((), plan.remove)
         if leaving and (held := self.place.guard.judge(resource.key, leaving)):
             return MembersStep(held, leaving, changes(plan.add, ()))
-        return MembersStep(changes=everything)
+        return MembersStep(left, changes(*contested), changes(plan.add, plan.remove))
 
     def _shown_name(self, guid: str) -> str:
         entry = self.place.mirror.by_guid(guid)

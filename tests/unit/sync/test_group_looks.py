@@ -351,6 +351,56 @@ async def test_observe_plans_and_writes_nothing() -> None:
     assert site.written == []
 
 
+# --- others who keep changing the members ---
+
+
+async def undone(site: Site, *names: str, times: int, **spec: Any) -> None:
+    """So many rounds: p0 is taken out by others, and the stranger put in."""
+    for _ in range(times):
+        site.groups_directory.by_others(lambda members: members.symmetric_difference_update({guid(0), STRANGER}))
+        await site.work.read_members(FINANCE)
+        status = await site.look_at(*names, **spec)
+        assert status.reason is Reason.SYNCED
+
+
+async def test_a_member_that_others_fight_about_is_left_alone_and_the_rest_goes_on() -> None:
+    site = Site(4, {guid(0), guid(1)})
+    await undone(site, "p0", "p1", times=5, membershipPolicy="Exact")
+    assert len(site.written) == 5
+    site.groups_directory.by_others(lambda members: members.symmetric_difference_update({guid(0), STRANGER}))
+    await site.work.read_members(FINANCE)
+    status = await site.look_at("p0", "p1", membershipPolicy="Exact")
+    assert status.reason is Reason.CONTESTED
+    assert "taking out p0 and putting in stranger;" in (status.message or "")
+    assert status.planned_changes == [f"members of CN=finance,{ROOT}: +p0, −stranger"]
+    assert site.pause is not None
+    assert 20 < site.pause <= 30
+    assert len(site.written) == 5
+    status = await site.look_at("p0", "p2", membershipPolicy="Exact")
+    assert site.groups_directory.members == {STRANGER, guid(2)}
+    assert status.reason is Reason.CONTESTED
+    status = await site.look_at("p2", membershipPolicy="Managed")
+    assert status.reason is Reason.SYNCED, "neither is asked for any more"
+    status = await site.look_at("p0", "p2", membershipPolicy="Exact")
+    assert status.reason is Reason.CONTESTED
+    site.groups_directory.by_others(lambda members: members.symmetric_difference_update({guid(0), STRANGER}))
+    await site.work.read_members(FINANCE)
+    assert (await site.look_at("p0", "p2", membershipPolicy="Exact")).reason is Reason.SYNCED
+
+
+async def test_removals_that_are_held_stay_held_while_a_member_is_contested() -> None:
+    site = Site(10, {guid(number) for number in range(9)}, safety={"minRemovals": 3, "maxRemovals": "1%"})
+    await undone(site, *everybody(9), times=5)
+    site.groups_directory.by_others(lambda members: members.discard(guid(0)))
+    await site.work.read_members(FINANCE)
+    status = await site.look_at("p0", "p9")
+    assert status.reason is Reason.SAFETY_LIMIT
+    assert site.work.guard.planned() is not None
+    assert site.groups_directory.members == {STRANGER, *(guid(number) for number in range(1, 10))}
+    assert (await site.look_at(*everybody(10))).reason is Reason.CONTESTED
+    assert site.work.guard.planned() is None, "nobody is to go any more"
+
+
 # --- many at once ---
 
 
