@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -94,6 +95,10 @@ def await_cut(strict: Strict, number: int) -> None:
     eventually(lambda: strict.fired >= number, 60, interval=0.02, what=f"cut {number}")
 
 
+def _noticed_since(operator: Operator, ended: int) -> bool:
+    return operator.log.count(NOTICED) > ended
+
+
 @pytest.mark.slow
 def test_what_was_not_completely_read_removes_nothing(site: Site, operator: Operator, strict: Strict) -> None:
     site.connect(servers=[strict.url], safety=UNLIMITED, adoptionPolicy="Always")
@@ -118,13 +123,16 @@ def test_what_was_not_completely_read_removes_nothing(site: Site, operator: Oper
     edited = [(changed, "SyncedUser"), (new, "SyncedUser"), *((name, "SyncedGroup") for name in crowd.groups.values())]
 
     for turn in range(CUTS):
+        ended = operator.log.count(NOTICED)
         wake(site, turn)
         await_cut(strict, turn + 1)
-        # Each is noticed, and ends the work: it is not just the next one that keeps a mistake from being seen. The first end was the reset.
-        eventually(lambda: operator.log.count(NOTICED) - noticed > strict.fired, 60, what="the operator notices the cut")
+        eventually(partial(_noticed_since, operator, ended), 60, what="the operator notices the cut")
         if turn % 10 == 0:
             assert {name: members(site, name) for name in before} == before
             assert [name for name, kind in edited if ready_reason(site.get(name, kind)) == "Synced"] == []
+    # Nearly every one ended the work: it was not just the next that kept a mistake from being seen. Two searches that are answered with an
+    # error, at the same time, end it once.
+    assert operator.log.count(NOTICED) - noticed > 0.95 * strict.fired
     assert strict.armed  # the next one is coming
     assert {name: members(site, name) for name in before} == before
     assert [name for name, kind in edited if ready_reason(site.get(name, kind)) == "Synced"] == []
